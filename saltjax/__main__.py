@@ -1,0 +1,3 @@
+from saltjax.cli import main
+
+main()
