@@ -8,6 +8,8 @@ path. Parameters are all random (norms and biases too), so that a swapped or for
 """
 
 import json
+import math
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -64,14 +66,17 @@ def _with_bytes(text, size, specials):
 
 
 def _unigram(text, size):
-    """Pieces and log probabilities of a Unigram model whose words start with ▁."""
-    tokenizer = Tokenizer(models.Unigram())
+    """Pieces and log probabilities of a Unigram model whose words start with ▁.
+
+    The pieces are BPE's with their relative frequency: the library's own Unigram (and WordPiece) trainers give another
+    answer from run to run.
+    """
+    vocab, merges = _bpe(text, size)
+    tokenizer = Tokenizer(models.BPE(vocab, merges))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    trainer = trainers.UnigramTrainer(vocab_size=size, special_tokens=[], unk_token=None, show_progress=False)
-    tokenizer.train_from_iterator(text, trainer)
-    # Scores differ in their last bits from run to run (parallel sums): rounded, then ordered without ties.
-    pieces = [(piece, round(score, 3)) for piece, score in json.loads(tokenizer.to_str())["model"]["vocab"]]
-    return sorted(pieces, key=lambda pair: (-pair[1], pair[0]))
+    counts = Counter(piece for encoded in tokenizer.encode_batch(list(text)) for piece in encoded.tokens)
+    scores = {piece: round(math.log((counts[piece] + 0.5) / counts.total()), 3) for piece in vocab}
+    return sorted(scores.items(), key=lambda pair: (-pair[1], pair[0]))
 
 
 def byte_bpe(text, size=512):
@@ -136,13 +141,12 @@ def xglm_unigram(text, size=400):
 
 def wordpiece(text, size=400):
     """BERT (cased): WordPiece with ##, [PAD] [unused0..3] [UNK] [CLS] [SEP] [MASK]; [CLS] ... [SEP]."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     head = ["[PAD]", *(f"[unused{i}]" for i in range(4)), "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    trainer = trainers.WordPieceTrainer(vocab_size=size, special_tokens=head, show_progress=False)
-    tokenizer.train_from_iterator(text, trainer)
-    # The trainer numbers equally frequent pieces differently from run to run.
-    pieces = [*head, *sorted(set(tokenizer.get_vocab()) - set(head))]
+    words = [" ".join(word for word, _ in pre_tokenizers.BertPreTokenizer().pre_tokenize_str(line)) for line in text]
+    vocab, _ = _bpe(words, size)
+    letters = sorted(piece for piece in vocab if len(piece) == 1 and piece != "▁")
+    merged = [piece[1:] if piece.startswith("▁") else "##" + piece for piece in sorted(vocab, key=vocab.get)]
+    pieces = list(dict.fromkeys([*head, *letters, *(piece for piece in merged if piece)]))[:size]
     return BertTokenizerFast(vocab={piece: i for i, piece in enumerate(pieces)}, do_lower_case=False)
 
 
