@@ -1,0 +1,141 @@
+"""The decoder as pure functions over a plain nested dict of arrays.
+
+NNX defines the modules; everything else is functional: `abstract_model` gives the static `graphdef` and the shapes,
+and `hidden_states`, `output_table` and `logits` take the parameters as an argument, to be used under `jax.jit`,
+`jax.grad` and any sharding. The blocks' parameters are stacked on a leading axis [L, ...] and scanned, so that the
+time to compile does not depend on the depth. The tree (sharding rules and checkpoints key on it):
+
+    embed.table [V, d]      layers.attn.{q [L,d,h,k], k [L,d,kv,k], v [L,d,kv,k], o [L,h,k,d]}  (+ *_bias)
+    norm.scale  [d]         layers.mlp.{gate [L,d,f], up [L,d,f], down [L,f,d]}                 (+ *_bias)
+    head.table  [V, d] (untied only)        layers.{attn_norm,mlp_norm}.scale [L,d]
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from saltjax.models.config import DecoderConfig
+from saltjax.models.layers import Block, RMSNorm, _normal
+from saltjax.models.rope import angles, frequencies
+
+Params = dict[str, Any]
+Constrain = Callable[[Array], Array]
+
+MASKED = -1e30  # the logit of a padding row: its probability is exactly 0 and no infinity meets a gradient
+
+_dots = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+REMAT: dict[str, Callable] = {
+    "none": lambda body: body,  # keep every activation
+    "block": partial(jax.checkpoint, prevent_cse=False),  # keep the blocks' inputs, compute the rest again
+    "dots": partial(jax.checkpoint, prevent_cse=False, policy=_dots),  # keep also what the projections give
+}
+
+
+class Table(nnx.Module):
+    """A vocabulary table [vocab_rows, d]. The padding rows are zero; the random rows do not depend on them."""
+
+    def __init__(self, config: DecoderConfig, rngs: nnx.Rngs):
+        rows = _normal(rngs, config.vocab_size, config.hidden_size)[...]
+        self.table = nnx.Param(jnp.pad(rows, ((0, config.vocab_rows - config.vocab_size), (0, 0))))
+
+
+class Decoder(nnx.Module):
+    def __init__(self, config: DecoderConfig, rngs: nnx.Rngs):
+        self.config = config
+        self.embed = Table(config, rngs)
+        make = nnx.vmap(lambda rngs: Block(config, rngs), in_axes=(0,), out_axes=0)
+        self.layers = nnx.split_rngs(splits=config.layers)(make)(rngs)
+        self.norm = RMSNorm(config)
+        self.head = None if config.tie_embeddings else Table(config, rngs)
+
+    def __call__(
+        self,
+        tokens: Int[Array, "b t"],
+        positions: Int[Array, "b t"],
+        segments: Int[Array, "b t"],
+        dtype: Any,
+        remat: str,
+        constrain: Constrain,
+    ) -> Float[Array, "b t d"]:
+        config = self.config
+        # An id outside the table gives NaN, not somebody else's row.
+        x = self.embed.table[...].at[tokens].get(mode="fill", fill_value=jnp.nan).astype(dtype)
+        turns = angles(positions, frequencies(config.head_dim, config.rope_theta, config.rope_scaling))
+        t = tokens.shape[1]
+        causal = jnp.tril(jnp.ones((t, t), bool))
+        # Padding (segment 0) sees padding: no row of the softmax is empty, and no real token ever sees it.
+        mask = (causal & (segments[:, :, None] == segments[:, None, :]))[:, None]
+
+        graphdef, stacked = nnx.split(self.layers)
+
+        def body(x: Array, layer: Any) -> tuple[Array, None]:
+            return constrain(nnx.merge(graphdef, layer)(x, turns, mask)), None
+
+        x, _ = jax.lax.scan(REMAT[remat](body), constrain(x), stacked)
+        return self.norm(x)
+
+
+def abstract_model(config: DecoderConfig, dtype: Any = jnp.float32) -> tuple[nnx.GraphDef, Params]:
+    """The static graph (hashable) and the parameter tree as `jax.ShapeDtypeStruct`s of `dtype`; no memory is used."""
+    graphdef, state = nnx.split(nnx.eval_shape(lambda: Decoder(config, nnx.Rngs(0))))
+    shapes = nnx.to_pure_dict(state)
+    return graphdef, jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), shapes)
+
+
+def initial_params(config: DecoderConfig, seed: Int[Array, ""] | int) -> Params:
+    """Fresh float32 parameters (jit it, with `out_shardings` for a mesh; the values do not depend on the sharding)."""
+    return nnx.to_pure_dict(nnx.state(Decoder(config, nnx.Rngs(jax.random.key(seed)))))
+
+
+def matmul_precision(dtype: Any):
+    """float32 means float32: accelerators would multiply in TF32 or bfloat16 by default."""
+    return jax.default_matmul_precision("highest" if jnp.dtype(dtype) == jnp.float32 else "default")
+
+
+def hidden_states(
+    graphdef: nnx.GraphDef,
+    params: Params,
+    tokens: Int[Array, "b t"],
+    positions: Int[Array, "b t"],
+    segments: Int[Array, "b t"],
+    dtype: Any = jnp.float32,
+    *,
+    remat: str = "none",
+    constrain: Constrain | None = None,
+) -> Float[Array, "b t d"]:
+    """The final normed hidden states, in `dtype` (the compute dtype: float32 or bfloat16).
+
+    A token attends to itself and to earlier tokens of its own segment. `segments` are 1, 2, ... for packed pieces
+    and 0 for padding (whose hidden states mean nothing); `positions` count within a piece. `remat` says what the
+    backward pass keeps: none (everything), block (the blocks' inputs) or dots (and the projections' results).
+
+    `constrain` is applied to the activations [b, t, d] after the embedding and after every block. On a mesh give it
+    `lambda x: jax.lax.with_sharding_constraint(x, sharding)`; without it XLA may replicate the embedding's output.
+    """
+    if remat not in REMAT:
+        raise ValueError(f"remat is {remat!r}, it must be one of {', '.join(REMAT)}")
+    with matmul_precision(dtype):
+        return nnx.merge(graphdef, params)(tokens, positions, segments, dtype, remat, constrain or (lambda x: x))
+
+
+def output_table(config: DecoderConfig, params: Params) -> Float[Array, "v d"]:
+    """The table of the output layer: the embedding itself when tied."""
+    return params["embed" if config.tie_embeddings else "head"]["table"]
+
+
+def logits(config: DecoderConfig, params: Params, hidden: Float[Array, "*n d"]) -> Float[Array, "*n v"]:
+    """hidden @ table^T in float32, over all `vocab_rows`; those of padding rows are `MASKED`.
+
+    Works on any slice of the hidden states, so a loss may go through them in chunks.
+    """
+    table = output_table(config, params).astype(hidden.dtype)
+    with matmul_precision(hidden.dtype):
+        scores = jnp.einsum("...d,vd->...v", hidden, table, preferred_element_type=jnp.float32)
+    if config.vocab_rows == config.vocab_size:
+        return scores
+    return jnp.where(jnp.arange(config.vocab_rows) < config.vocab_size, scores, MASKED)

@@ -1,0 +1,109 @@
+"""From a Hugging Face directory straight onto the devices.
+
+Every parameter is made with `jax.make_array_from_callback`: a device's shard is cut out of the memory-mapped tensors,
+cast and handed over, so no process reads what its devices do not hold.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from saltjax.errors import UserError
+from saltjax.hub.config import read_config
+from saltjax.hub.tensors import Checkpoint, open_checkpoint
+from saltjax.models.decoder import abstract_model
+from saltjax.models.families import Family, Row, family_of
+from saltjax.models.layout import from_stored
+from saltjax.models.model import Model as Model
+from saltjax.models.model import Shardings, Stored, stored_tensors
+from saltjax.models.model import random_model as random_model
+
+FLOATS = ("float32", "bfloat16", "float16")
+
+
+def load_model(
+    directory: str | Path,
+    shardings: Shardings | None = None,
+    *,
+    dtype: Any = jnp.float32,
+    pad_vocab_to: int = 1,
+) -> Model:
+    """The model of an HF directory, its parameters as `dtype` (float32 masters, normally).
+
+    `shardings` turns the abstract parameters (`jax.ShapeDtypeStruct`s) into a tree of shardings; without it everything
+    goes to the first device. `pad_vocab_to` pads the vocabulary's rows with zeros to a multiple (see DecoderConfig).
+
+    Raises UserError: an architecture or a field that is not supported; tensors missing, unexpected, misshapen or of
+    another dtype than float32, bfloat16, float16 (all of them in one message).
+    """
+    directory = Path(directory)
+    hf_config = read_config(directory)
+    family = family_of(hf_config)
+    config = family.decoder_config(hf_config).padded(pad_vocab_to)
+    graphdef, abstract = abstract_model(config, dtype)
+    checkpoint = open_checkpoint(directory)
+    stored = stored_tensors(config, abstract)
+    _check(directory, checkpoint, stored, family, config.tie_embeddings)
+
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    targets = shardings(abstract) if shardings else jax.tree.map(lambda _: here, abstract)
+    rows = {tuple(row.path.split(".")): row for row in family.rows}
+
+    def place(path: tuple, leaf: jax.ShapeDtypeStruct, sharding: jax.sharding.Sharding) -> jax.Array:
+        row = rows[tuple(key.key for key in path)]
+        return jax.make_array_from_callback(leaf.shape, sharding, lambda index: _read(checkpoint, row, leaf, index))
+
+    params = jax.tree_util.tree_map_with_path(place, abstract, targets)
+    return Model(config, graphdef, params, {name: np.dtype(checkpoint.entries[name].dtype) for name in stored})
+
+
+def _read(checkpoint: Checkpoint, row: Row, leaf: jax.ShapeDtypeStruct, index: tuple[slice, ...]) -> np.ndarray:
+    """The part `index` of one of our parameters, a fresh array. Rows beyond the stored vocabulary stay zero."""
+    layers, *inner = index if row.stacked else (slice(1), *index)
+    shape = leaf.shape[1:] if row.stacked else leaf.shape
+    names = [row.name.format(i) for i in range(*layers.indices(leaf.shape[0]))] if row.stacked else [row.name]
+    sizes = [len(range(*part.indices(size))) for part, size in zip(inner, shape, strict=True)]
+    out = np.zeros([len(names), *sizes], leaf.dtype)
+    for one, name in zip(out, names, strict=True):
+        tensor = checkpoint.read(name)
+        whole = (len(tensor), *shape[1:]) if row.vocabulary else shape
+        part = from_stored(row.pattern, tensor, whole)[tuple(inner)]
+        one[tuple(slice(size) for size in part.shape)] = part
+    return out if row.stacked else out[0]
+
+
+def _check(directory: Path, checkpoint: Checkpoint, stored: dict[str, Stored], family: Family, tied: bool) -> None:
+    """One UserError with everything that does not fit."""
+    entries = checkpoint.entries
+    copies = [name for name in family.tied_copies if tied and name in entries]
+    problems = {
+        "missing": [name for name in stored if name not in entries],
+        "unexpected": [name for name in entries if name not in {*stored, *copies} and not family.ignores(name)],
+        "misshapen": [
+            f"{name} is {list(entries[name].shape)}, config.json says {list(spec.shape)}"
+            for name, spec in stored.items()
+            if name in entries and tuple(entries[name].shape) != spec.shape
+        ],
+        "of an unsupported dtype": [
+            f"{name} is {np.dtype(entries[name].dtype)}"
+            for name in stored
+            if name in entries and str(np.dtype(entries[name].dtype)) not in FLOATS
+        ],
+    }
+    found = [f"{kind}: {_few(items)}" for kind, items in problems.items() if items]
+    if found:
+        raise UserError(f"{directory}: the tensors do not fit config.json; {'; '.join(found)}")
+    table = next(name for name, spec in stored.items() if spec.row.path == "embed.table")
+    for name in copies:
+        if not np.array_equal(checkpoint.read(name), checkpoint.read(table)):
+            raise UserError(
+                f"{directory}: {name} differs from {table} although config.json ties them; "
+                'set "tie_word_embeddings": false there'
+            )
+
+
+def _few(items: list[str], most: int = 8) -> str:
+    return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")

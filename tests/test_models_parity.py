@@ -1,0 +1,188 @@
+"""The decoder against PyTorch's, on tiny random models with odd shapes: logits, gradients, generation."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from saltjax.models import hidden_states, load_model, logits, output_table, sample
+from saltjax.models.rope import frequencies
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+LLAMA3 = dict(factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64)
+SHAPES = {
+    "one kv head, head_dim not d/h, tied": dict(num_key_value_heads=1, head_dim=14, tie_word_embeddings=True),
+    "grouped, untied": dict(num_key_value_heads=2, head_dim=22),
+    "biases, linear rope": dict(
+        num_key_value_heads=6, attention_bias=True, mlp_bias=True,
+        rope_parameters={"rope_type": "linear", "factor": 2.5, "rope_theta": 5000.0},
+    ),
+    "llama3 rope": dict(
+        num_key_value_heads=3, head_dim=32, rope_parameters={"rope_type": "llama3", "rope_theta": 500.0, **LLAMA3}
+    ),
+}  # fmt: skip
+
+
+def tiny(path, dtype="float32", seed=0, **settings):
+    """A random Llama directory whose norms and biases are random too; returns (path, the PyTorch model)."""
+    torch.manual_seed(seed)
+    base = dict(
+        vocab_size=131, hidden_size=60, intermediate_size=77, num_hidden_layers=3, num_attention_heads=6,
+        num_key_value_heads=2, max_position_embeddings=256, rms_norm_eps=1e-5,
+        bos_token_id=1, eos_token_id=2, attn_implementation="eager",
+    )  # fmt: skip
+    model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**{**base, **settings})).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.normal_(1.0 if "norm" in name else 0.0, 0.15)
+    model = model.to(getattr(torch, dtype))
+    model.save_pretrained(path)
+    return path, model
+
+
+def ours(model, tokens, positions=None, segments=None, dtype=jnp.float32, **options):
+    tokens = jnp.asarray(tokens)
+    positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape) if positions is None else positions
+    segments = jnp.ones_like(tokens) if segments is None else segments
+    hidden = hidden_states(
+        model.graphdef, model.params, tokens, jnp.asarray(positions), jnp.asarray(segments), dtype, **options
+    )
+    return np.asarray(logits(model.config, model.params, hidden))
+
+
+def theirs(model, tokens, **inputs):
+    with torch.no_grad():
+        return model(torch.as_tensor(np.asarray(tokens)).long(), use_cache=False, **inputs).logits.float().numpy()
+
+
+def ids(shape, seed=0, vocab=131):
+    return np.random.default_rng(seed).integers(3, vocab, shape).astype(np.int32)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_logits_equal_pytorch(tmp_path, name):
+    path, reference = tiny(tmp_path / "m", **SHAPES[name])
+    model = load_model(path)
+    tokens = ids((2, 200))  # three times the positions of llama3's pre-training
+    assert np.abs(ours(model, tokens) - theirs(reference, tokens)).max() < 1e-4
+
+
+def test_padded_and_packed_inputs_equal_each_piece_alone(tmp_path):
+    path, reference = tiny(tmp_path / "m", **SHAPES["llama3 rope"])
+    model = load_model(path)
+    pieces = [ids(n, seed=n) for n in (7, 19, 3, 11)]
+    tokens, positions, segments = (np.zeros((2, 40), np.int32) for _ in range(3))
+    places = [(0, 0), (0, 7), (1, 0), (1, 3)]  # two pieces in a row, and a padded tail
+    for number, ((row, at), piece) in enumerate(zip(places, pieces, strict=True), start=1):
+        where = slice(at, at + len(piece))
+        tokens[row, where], positions[row, where], segments[row, where] = piece, np.arange(len(piece)), number
+    got = ours(model, tokens, positions, segments)
+    assert np.isfinite(got).all()
+    for (row, at), piece in zip(places, pieces, strict=True):
+        assert np.abs(got[row, at : at + len(piece)] - theirs(reference, piece[None])[0]).max() < 1e-4
+
+
+def test_right_padding_equals_pytorch_with_an_attention_mask(tmp_path):
+    path, reference = tiny(tmp_path / "m")
+    model = load_model(path)
+    tokens, real = ids((2, 24)), np.array([[1] * 24, [1] * 9 + [0] * 15], np.int32)
+    expected = theirs(reference, tokens, attention_mask=torch.as_tensor(real))
+    assert np.abs((ours(model, tokens, segments=real) - expected)[real > 0]).max() < 1e-4
+
+
+@pytest.mark.parametrize("name", ["one kv head, head_dim not d/h, tied", "biases, linear rope"])
+@pytest.mark.parametrize("remat", ["none", "block", "dots"])
+def test_gradient_of_the_loss_equals_pytorch(tmp_path, name, remat):
+    path, reference = tiny(tmp_path / "m", **SHAPES[name])
+    model = load_model(path)
+    tokens = ids((2, 33))
+    reference(torch.as_tensor(tokens).long(), labels=torch.as_tensor(tokens).long()).loss.backward()
+    expected = {key: value.grad.numpy() for key, value in reference.named_parameters()}
+
+    def loss(params):
+        x = jnp.asarray(tokens)
+        positions = jnp.broadcast_to(jnp.arange(33), x.shape)
+        hidden = hidden_states(model.graphdef, params, x, positions, jnp.ones_like(x), remat=remat)
+        scores = jax.nn.log_softmax(logits(model.config, params, hidden[:, :-1]))
+        return -jnp.take_along_axis(scores, x[:, 1:, None], axis=-1).mean()
+
+    from saltjax.models import export_tensors
+
+    got = dict(export_tensors(model.config, jax.jit(jax.grad(loss))(model.params), model.dtypes))
+    assert got.keys() == expected.keys()
+    for key in expected:
+        np.testing.assert_allclose(got[key], expected[key], atol=2e-6, rtol=2e-4, err_msg=key)
+
+
+def test_bfloat16_compute_stays_near_float32(tmp_path):
+    path, _ = tiny(tmp_path / "m")
+    model = load_model(path)
+    tokens = ids((2, 50))
+    exact, rough = ours(model, tokens), ours(model, tokens, dtype=jnp.bfloat16)
+    assert 0 < np.abs(exact - rough).max() < 0.05 * np.abs(exact).max()
+
+
+@pytest.mark.parametrize("kind", ["default", "linear", "llama3"])
+def test_rope_frequencies_equal_pytorch(tmp_path, kind):
+    extra = {"default": {}, "linear": {"factor": 3.0}, "llama3": LLAMA3}[kind]
+    path, reference = tiny(
+        tmp_path / "m", head_dim=64, rope_parameters={"rope_type": kind, "rope_theta": 500000.0, **extra}
+    )
+    config = load_model(path).config
+    got = frequencies(config.head_dim, config.rope_theta, config.rope_scaling)
+    np.testing.assert_allclose(got, reference.model.rotary_emb.inv_freq.numpy(), rtol=3e-7)
+
+
+@pytest.mark.parametrize("prompt", [[1], [1, 17, 90, 44, 5]])
+def test_greedy_continuation_equals_transformers(tmp_path, prompt):
+    path, reference = tiny(tmp_path / "m", seed=3)
+    model = load_model(path)
+    for eos in ([], [2]):
+        out = reference.generate(
+            torch.tensor([prompt]), max_new_tokens=40, do_sample=False, eos_token_id=eos or None, pad_token_id=0
+        )
+        assert sample(model, prompt, 40, eos_ids=eos) == out[0, len(prompt) :].tolist()
+
+
+def test_generation_stops_at_eos_and_draws_by_seed(tmp_path):
+    path, _ = tiny(tmp_path / "m", seed=3)
+    model = load_model(path)
+    greedy = sample(model, [1, 9], 12)
+    assert sample(model, [1, 9], 12, eos_ids=[greedy[4]]) == greedy[: greedy.index(greedy[4]) + 1]
+    drawn = [sample(model, [1, 9], 12, temperature=1.0, seed=seed) for seed in (0, 0, 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert sample(model, [1, 9], 12, temperature=1e-4, seed=5) == greedy
+    assert sample(model, [1, 9], 0) == []
+
+
+def test_a_drawn_token_follows_the_softmax(tmp_path):
+    path, _ = tiny(tmp_path / "m", vocab_size=11)
+    model = load_model(path)
+    probabilities = jax.nn.softmax(ours(model, [[1]])[0, -1] / 1.5)
+    draws = [sample(model, [1], 1, temperature=1.5, seed=seed)[0] for seed in range(400)]
+    assert np.abs(np.bincount(draws, minlength=11) / 400 - probabilities).max() < 0.08
+
+
+@pytest.mark.parametrize("bad", [[], [131], [-1]])
+def test_a_prompt_that_cannot_be_is_refused(tmp_path, bad):
+    path, _ = tiny(tmp_path / "m")
+    with pytest.raises(ValueError, match="prompt_ids"):
+        sample(load_model(path), bad, 3)
+
+
+def test_padded_vocabulary_is_masked_and_changes_nothing(tmp_path):
+    path, reference = tiny(tmp_path / "m", **SHAPES["grouped, untied"])
+    plain, padded = load_model(path), load_model(path, pad_vocab_to=64)
+    assert output_table(padded.config, padded.params).shape == (192, 60)
+    tokens = ids((2, 20))
+    got = ours(padded, tokens)
+    assert np.abs(got[..., :131] - ours(plain, tokens)).max() < 1e-5
+    assert (jax.nn.softmax(got)[..., 131:] == 0).all()
+    assert sample(padded, [1, 5], 20) == sample(plain, [1, 5], 20)
+
+
+def test_an_id_outside_the_table_is_not_another_token(tmp_path):
+    path, _ = tiny(tmp_path / "m")
+    assert np.isnan(ours(load_model(path), np.array([[5, 131]], np.int32))[0, 1]).all()
