@@ -1,0 +1,169 @@
+"""What a run is asked to do: one frozen dataclass, filled from YAML, then from `key=value` on the command line."""
+
+import dataclasses
+import difflib
+import math
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from saltjax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """Devices along each axis; -1 means what the other axes leave over (at most one axis may say so)."""
+
+    data: int = 1
+    fsdp: int = -1
+    tensor: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class AdaptConfig:
+    """Settings of a run. The defaults are ours; `configs/adapt.yaml` says what each one does."""
+
+    steps: int = 1000
+    batch_size: int = 32  # packed sequences a step, over all devices
+    seq_len: int = 1024
+    learning_rate: float = 1e-4
+    warmup_steps: int = 100
+    final_learning_rate_ratio: float = 0.1
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    beta1: float = 0.9
+    beta2: float = 0.95
+    trainable: str = "full"
+    embeddings_first: int = 0
+    compute_dtype: str = "auto"  # bfloat16 on an accelerator, float32 on a CPU
+    remat: str = "none"
+    seed: int = 0
+    eval_every: int = 250  # 0: only before the first and after the last step
+    checkpoint_every: int = 500  # 0: only after the last step
+    keep_checkpoints: int = 3
+    log_every: int = 10
+    mesh: MeshConfig = MeshConfig()
+
+
+# What a resumed run may change: how long, how often and on which devices, never what is computed.
+MAY_CHANGE = ("steps", "eval_every", "checkpoint_every", "keep_checkpoints", "log_every", "mesh.")
+
+_AT_LEAST: dict[str, float] = {
+    "steps": 0, "batch_size": 1, "seq_len": 2, "learning_rate": 0, "warmup_steps": 0, "final_learning_rate_ratio": 0,
+    "weight_decay": 0, "clip_norm": 0, "beta1": 0, "beta2": 0, "embeddings_first": 0, "seed": 0, "eval_every": 0,
+    "checkpoint_every": 0, "keep_checkpoints": 1, "log_every": 1,
+}  # fmt: skip
+_ONE_OF = {"compute_dtype": ("auto", "float32", "bfloat16"), "remat": ("none", "block", "dots")}
+_BELOW = {"beta1": 1, "beta2": 1}
+
+
+class _Loader(yaml.SafeLoader):
+    """safe_load, but 1e-4 is a number (YAML 1.1 wants 1.0e-4) and a repeated key is an error."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict:
+        keys = [self.construct_object(key) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.YAMLError(f"the key {key!r} is there twice")
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def read_config(path: str | Path | None, overrides: Sequence[str] = ()) -> AdaptConfig:
+    """The defaults, then the YAML file, then `key=value` overrides (dotted names: `mesh.fsdp=4`).
+
+    UserError: unreadable file, unknown key (the nearest one is named), a value of the wrong type or out of range.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        for key, value in flatten(_read_yaml(Path(path))):
+            values[key] = _checked(key, value, f"{path}: ")
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            raise UserError(f"{override!r} is not a setting; write key=value, for instance learning_rate=1e-4")
+        try:
+            value = yaml.load(text, _Loader)
+        except yaml.YAMLError:
+            value = text
+        values[key] = _checked(key, value)
+    return from_flat(values)
+
+
+def to_flat(config: AdaptConfig) -> dict[str, Any]:
+    """{"steps": 1000, ..., "mesh.tensor": 1}."""
+    return dict(flatten(dataclasses.asdict(config)))
+
+
+def from_flat(values: dict[str, Any]) -> AdaptConfig:
+    """The inverse of `to_flat`; keys that are missing take their defaults."""
+    mesh = {key.removeprefix("mesh."): value for key, value in values.items() if key.startswith("mesh.")}
+    rest = {key: value for key, value in values.items() if not key.startswith("mesh.")}
+    return AdaptConfig(**rest, mesh=MeshConfig(**mesh))
+
+
+def to_yaml(config: AdaptConfig) -> str:
+    """The settings as YAML that `read_config` reads back to the same value."""
+    return yaml.safe_dump(dataclasses.asdict(config), sort_keys=False)
+
+
+def load_yaml(path: Path) -> Any:
+    """A YAML file's content; UserError naming the file when it cannot be read or parsed."""
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+
+
+def _read_yaml(path: Path) -> dict:
+    content = load_yaml(path)
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected lines of `key: value`, found {content!r}")
+    return content
+
+
+def flatten(tree: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, value) of nested dicts."""
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _checked(key: str, value: Any, where: str = "") -> Any:
+    """`value` in the type of the default of `key`; UserError that names both."""
+    defaults = to_flat(AdaptConfig())
+    if key not in defaults:
+        near = difflib.get_close_matches(key, defaults, n=1, cutoff=0.0)[0]
+        raise UserError(f"{where}unknown setting {key!r}; the nearest one is {near!r}")
+    kind = type(defaults[key])
+    if kind is str:
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            raise UserError(f"{where}{key}={value!r} is not a text, as in {key}={defaults[key]}")
+        value = str(value)
+    elif isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise UserError(f"{where}{key}={value!r} is not a number, as in {key}={defaults[key]}")
+    elif kind is int and value != int(value):
+        raise UserError(f"{where}{key}={value!r} is not a whole number, as in {key}={defaults[key]}")
+    value = kind(value)
+    if key.startswith("mesh.") and value != -1 and value < 1:
+        raise UserError(f"{where}{key}={value} must be at least 1, or -1 for all devices that are left")
+    if key in _AT_LEAST and value < _AT_LEAST[key]:
+        raise UserError(f"{where}{key}={value} must be at least {_AT_LEAST[key]}")
+    if key in _BELOW and value >= _BELOW[key]:
+        raise UserError(f"{where}{key}={value} must be below {_BELOW[key]}")
+    if key in _ONE_OF and value not in _ONE_OF[key]:
+        raise UserError(f"{where}{key}={value} is not one of {', '.join(_ONE_OF[key])}")
+    return value

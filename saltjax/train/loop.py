@@ -1,0 +1,194 @@
+"""The training loop: reads top to bottom, and its state is the run directory, so that any stop can be resumed."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from saltjax.errors import UserError
+from saltjax.models.model import Model
+from saltjax.train import checkpoint, metrics, plots
+from saltjax.train.forward import decoder_forward
+from saltjax.train.interrupt import stop_wish
+from saltjax.train.mesh import check_batch, make_mesh
+from saltjax.train.progress import Progress
+from saltjax.train.run import Run, resolved
+from saltjax.train.sharding import replicated_notes
+from saltjax.train.step import State, abstract_state, global_batch, make_step, start
+from saltjax.train.trainable import Mask, count, trainable
+
+Score = Callable[[dict], dict[str, float]]
+PLOT_EVERY = 30.0  # seconds, at evaluations; the end always draws
+
+
+class Batches(Protocol):
+    """An endless Grain iterator of dicts tokens, segments, positions: int32 [local batch, seq_len]."""
+
+    def __next__(self) -> dict[str, np.ndarray]: ...
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]: ...
+    def get_state(self) -> Any: ...
+    def set_state(self, state: Any) -> None: ...
+
+
+class Trained(NamedTuple):
+    """How a run stands: steps done, last logged loss (nats a token), last held-out {name: bits per byte}, target
+    tokens a second of this call, directory of the last checkpoint; whether Ctrl-C or SIGTERM ended it; parameters."""
+
+    step: int
+    loss: float | None
+    valid: dict[str, float]
+    tokens_per_second: float | None
+    checkpoint: Path | None
+    interrupted: bool
+    params: dict
+
+
+def train(model: Model, batches: Batches, run: Run, score: Score | None = None, mesh: Mesh | None = None) -> Trained:
+    """Train until `run.config.steps`, starting from the run's last checkpoint if it has one.
+
+    `model.params` are used up (donated) by the first step; on a run with a checkpoint they may be abstract. `score`
+    gives held-out bits per byte of parameters: before the first step, every `eval_every`, and after the last.
+
+    UserError: the mesh or the batch does not fit, a non-finite loss or gradient (the last good checkpoint stays), a
+    checkpoint that cannot be written.
+    """
+    config = resolved(run.config)
+    mesh = mesh or make_mesh(config.mesh)
+    check_batch(mesh, config.batch_size)
+    forward = decoder_forward(model, jnp.dtype(config.compute_dtype), config.remat)
+
+    def mask_for(step: int) -> Mask:
+        return trainable(model.params, "embeddings" if step < config.embeddings_first else config.trainable)
+
+    mask_for(config.embeddings_first)  # a wrong `trainable` shows now, not after the first phase
+    checkpoints = checkpoint.open_checkpoints(run.checkpoints, config.keep_checkpoints)
+    saved = {one.step for one in checkpoints.checkpoints}
+    step = max(saved, default=0)
+    mask = mask_for(step)
+    tokens, seconds = 0, 0.0
+    if saved:
+        state, data = checkpoint.restore(checkpoints, step, abstract_state(model.params, mask, config, mesh))
+        batches.set_state(data["batches"])
+        tokens, seconds = data["tokens"], data["seconds"]
+    else:
+        state = start(model.params, mask, config, mesh)
+    metrics.cut(run.metrics, step if saved else -1)
+    lines = metrics.read(run.metrics)
+    loss = next((line["loss"] for line in reversed(lines) if "loss" in line), None)
+    valid: dict[str, float] = next((line["bits_per_byte"] for line in reversed(lines) if "bits_per_byte" in line), {})
+    evaluated = {line["step"] for line in lines if "bits_per_byte" in line}
+    tokens_before, seconds_before = logged_tokens, logged_seconds = tokens, seconds
+    train_step: Any = None
+    last_plot = time.monotonic()
+    pending: tuple[int, dict] | None = None
+
+    def settle() -> dict[str, float] | None:
+        """Wait for the step in flight: its numbers, once it is known that they are finite."""
+        nonlocal pending, tokens
+        if pending is None:
+            return None
+        number, values = pending[0], {key: float(value) for key, value in jax.device_get(pending[1]).items()}
+        pending = None
+        for key in ("loss", "grad_norm"):
+            if not math.isfinite(values[key]):
+                good = f"the last good checkpoint is step {max(saved)}" if saved else "no checkpoint was due before it"
+                raise UserError(
+                    f"{run.path}: {key} is {values[key]} at step {number}; {good}; "
+                    f"try a new run with a lower learning_rate (now {config.learning_rate}) or a longer warmup_steps"
+                )
+        tokens += int(values["tokens"])
+        return values
+
+    def save(state: State) -> None:
+        data = {"batches": batches.get_state(), "tokens": tokens, "seconds": seconds}
+        checkpoint.save(checkpoints, state, data)
+        saved.add(step)
+
+    log = metrics.Log(run.metrics, step if saved else None)
+    with Progress(config.steps, step) as progress, stop_wish(progress.say) as stop:
+        try:
+            progress.say(_summary(run, model, config.trainable, mesh, count(model.params, mask_for(config.steps))))
+            for note in replicated_notes(model.params, mesh):
+                progress.say(note)
+            while not stop():
+                if score and step not in evaluated and _due(step, config.eval_every, config.steps, first=True):
+                    valid = {name: float(value) for name, value in score(state.params).items()}
+                    evaluated.add(step)
+                    log.write({"step": step, "bits_per_byte": valid})
+                    progress.say(f"step {step}: " + ", ".join(f"{k} {v:.4f} bits per byte" for k, v in valid.items()))
+                    if time.monotonic() - last_plot > PLOT_EVERY:
+                        plots.draw(run.path)
+                        last_plot = time.monotonic()
+                if step not in saved and _due(step, config.checkpoint_every, config.steps):
+                    save(state)
+                if step >= config.steps or stop():
+                    break
+
+                began = time.perf_counter()
+                batch = global_batch(next(batches), mesh)
+                if train_step is None:  # ahead of time: it cannot compile twice, and its time is not training time
+                    train_step = make_step(forward, mask, config, mesh, state).lower(state, batch).compile()
+                    began = time.perf_counter()
+                state, values = train_step(state, batch)
+                settle()  # of the step before, while this one runs: the device never waits for the host
+                step += 1
+                pending = (step, values)
+                joins = (wanted := mask_for(step)) != mask
+                logs = step == 1 or step % config.log_every == 0 or step == config.steps
+                due = _due(step, config.eval_every, config.steps) or _due(step, config.checkpoint_every, config.steps)
+                numbers = settle() if logs or due or joins or stop() else None
+                seconds += time.perf_counter() - began
+
+                if logs and numbers:
+                    loss = numbers["loss"]
+                    speed = (tokens - logged_tokens) / (seconds - logged_seconds)
+                    logged_tokens, logged_seconds = tokens, seconds
+                    kept = {key: numbers[key] for key in ("loss", "learning_rate", "grad_norm")}
+                    total = {"tokens": tokens, "tokens_per_second": round(speed, 1), "seconds": round(seconds, 3)}
+                    log.write({"step": step, **kept, **total})
+                    progress.step(step, f"loss {loss:.4f}  lr {kept['learning_rate']:.2e}  {speed:,.0f} tokens/s")
+                else:
+                    progress.step(step)
+                if joins:  # the state is kept ready for its next step, so that it can be resumed from here, too
+                    mask, train_step = wanted, None
+                    state = start(state.params, mask, config, mesh, carried=state)
+            settle()
+            if stop() and step not in saved:
+                save(state)
+        finally:
+            log.close()
+            try:
+                checkpoint.finish(checkpoints)
+            finally:
+                checkpoints.close()
+        plots.draw(run.path)
+        if interrupted := stop() and (step < config.steps or bool(score and step not in evaluated)):
+            progress.say(f"saved step {step} of {config.steps} in {run.path}; run the same command again to resume")
+    return Trained(
+        step=step,
+        loss=loss,
+        valid=valid,
+        tokens_per_second=(tokens - tokens_before) / (seconds - seconds_before) if seconds > seconds_before else None,
+        checkpoint=run.checkpoints / str(max(saved)) if saved else None,
+        interrupted=interrupted,
+        params=state.params,
+    )
+
+
+def _due(step: int, every: int, last: int, first: bool = False) -> bool:
+    return step == last or (first and step == 0) or (every > 0 and step > 0 and step % every == 0)
+
+
+def _summary(run: Run, model: Model, spec: str, mesh: Mesh, learning: int) -> str:
+    total = sum(x.size for x in jax.tree.leaves(model.params))
+    axes = " x ".join(f"{name}={size}" for name, size in mesh.shape.items())
+    return (
+        f"{run.path}: {learning / 1e6:,.1f} of {total / 1e6:,.1f} M parameters learn (trainable={spec}), "
+        f"mesh {axes} on {mesh.size} of {len(jax.devices())} {jax.devices()[0].platform} devices"
+    )

@@ -1,0 +1,48 @@
+"""Causal cross entropy whose logits never exist whole."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+
+def targets(tokens: Int[Array, "b t"], segments: Int[Array, "b t"]) -> tuple[Int[Array, "b t"], Bool[Array, "b t"]]:
+    """The next token of each position, and whether it counts: it lies in the same segment and is not padding (0)."""
+    following = jnp.roll(tokens, -1, axis=1)
+    same = (segments == jnp.roll(segments, -1, axis=1)) & (segments > 0)
+    return following, same.at[:, -1].set(False)
+
+
+def chunked_cross_entropy(
+    hidden: Float[Array, "b t d"],
+    logits: Callable[[Float[Array, "b c d"]], Float[Array, "b c v"]],
+    following: Int[Array, "b t"],
+    valid: Bool[Array, "b t"],
+    chunk: int = 128,
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """(sum over valid positions of -log softmax(logits(hidden))[target], number of valid positions), float32.
+
+    Takes `chunk` positions of all sequences at a time and computes them again in the backward pass: at most
+    [b, chunk, v] logits exist. What `logits` closes over (the float32 table, rounded inside) is a constant of the scan,
+    so that its gradient is summed over the chunks in float32. The target's logit is picked by comparison, not by
+    gather, so that v may be sharded.
+    """
+    b, t, _ = hidden.shape
+    chunk = min(chunk, t)
+    chunks = -(-t // chunk)
+
+    def cut(x: Array) -> Array:  # [b, t, ...] -> [chunks, b, chunk, ...]; time is cut, so the batch stays spread out
+        x = jnp.pad(x, ((0, 0), (0, chunks * chunk - t)) + ((0, 0),) * (x.ndim - 2))
+        return jnp.moveaxis(x.reshape(b, chunks, chunk, *x.shape[2:]), 1, 0)
+
+    @jax.checkpoint
+    def body(total: Array, piece: tuple[Array, Array, Array]) -> tuple[Array, None]:
+        h, target, ok = piece
+        scores = logits(h)
+        is_target = jnp.arange(scores.shape[-1]) == target[..., None]
+        loss = jax.nn.logsumexp(scores, axis=-1) - jnp.sum(jnp.where(is_target, scores, 0.0), axis=-1)
+        return total + jnp.sum(jnp.where(ok, loss, 0.0)), None
+
+    total, _ = jax.lax.scan(body, jnp.zeros((), jnp.float32), (cut(hidden), cut(following), cut(valid)))
+    return total, valid.sum(dtype=jnp.float32)

@@ -1,0 +1,58 @@
+"""What a person sees on stderr while it trains: a bar with the time left, or now and then a line."""
+
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+EVERY = 30.0  # seconds between plain lines
+
+
+class Progress:
+    """A bar on a terminal; else a plain line for the first and the last step and every half minute between."""
+
+    def __init__(self, total: int, done: int):
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._total, self._first, self._start = total, done, time.monotonic()
+        self._last_line = -EVERY
+        self._bar: Bar | None = None
+        if sys.stderr.isatty():
+            self._bar = Bar(
+                TextColumn("adapt"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[now]}"),
+                TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=self._console,
+            )  # fmt: skip
+            self._task = self._bar.add_task("", total=total, completed=done, now="")
+
+    def __enter__(self) -> Self:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def say(self, text: str) -> None:
+        """A line of its own."""
+        self._console.print(text, markup=False)
+
+    def step(self, done: int, now: str | None = None) -> None:
+        """`done` steps are done; `now` is a short text with the latest numbers, when there are new ones."""
+        if self._bar:
+            self._bar.update(self._task, completed=done)
+            if now:
+                self._bar.update(self._task, now=now)
+        elif now and (time.monotonic() - self._last_line >= EVERY or done == self._total):
+            self._last_line = time.monotonic()
+            left = (self._last_line - self._start) / max(done - self._first, 1) * (self._total - done)
+            self.say(f"step {done}/{self._total}  {now}  {_clock(left)} left")
+
+
+def _clock(seconds: float) -> str:
+    minutes, s = divmod(round(seconds), 60)
+    hours, m = divmod(minutes, 60)
+    return f"{hours}:{m:02}:{s:02}" if hours else f"{m}:{s:02}"

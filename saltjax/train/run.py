@@ -1,0 +1,130 @@
+"""The run directory: what a run was asked to do and what it was made from.
+
+config.yaml    inputs (model, text, ...) and settings, resolved
+model/         the source model's config.json, generation_config.json and tokenizer; tensors.json: the dtype that each
+               tensor had there, for the way back
+checkpoints/   Orbax, one directory a step
+metrics.jsonl  one JSON object a log point;  plots/*.png;  tensorboard/
+"""
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import yaml
+
+from saltjax.errors import UserError
+from saltjax.hub.directory import whole_directory
+from saltjax.train.config import MAY_CHANGE, AdaptConfig, flatten, from_flat, load_yaml, to_flat
+
+COPIED = (".json", ".txt", ".model", ".jinja", ".tiktoken", ".tsv.gz")  # of a model directory: all but the weights
+INPUTS_MAY_CHANGE = ("valid",)  # held-out text: it is only measured
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """`inputs` is what it was made from, plain YAML values: `model`, `text`, `valid`, fingerprints, ..."""
+
+    path: Path
+    config: AdaptConfig
+    inputs: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+
+def is_run(path: Path) -> bool:
+    return (path / "config.yaml").is_file()
+
+
+def create(
+    path: Path, config: AdaptConfig, inputs: Mapping[str, Any], source: Path, dtypes: Mapping[str, np.dtype]
+) -> Run:
+    """A new run of the model directory `source`, whose tensors are stored there as `dtypes` {HF name: dtype}.
+
+    Appears whole or not at all. UserError: `path` exists already.
+    """
+    run = Run(path, resolved(config), dict(inputs))
+    if clash := set(run.inputs) & {key.partition(".")[0] for key in to_flat(config)}:
+        raise ValueError(f"inputs may not be called like a setting: {', '.join(sorted(clash))}")
+    if path.exists():
+        raise UserError(f"{path}: exists already and is not a run; choose another name")
+    with whole_directory(path) as partial:
+        (partial / "model").mkdir()
+        for file in sorted(source.iterdir()):
+            if file.is_file() and file.name.endswith(COPIED) and not file.name.endswith(".index.json"):
+                shutil.copyfile(file, partial / "model" / file.name)
+        tensors = {"source": str(source), "dtypes": {name: np.dtype(dtype).name for name, dtype in dtypes.items()}}
+        (partial / "model" / "tensors.json").write_text(json.dumps(tensors, indent=1) + "\n", encoding="utf-8")
+        _write_config(partial, run)
+    return run
+
+
+def read(path: Path) -> Run:
+    """The run at `path`. UserError: there is none, or its config.yaml is damaged."""
+    if not is_run(path):
+        raise UserError(f"{path}: not a run (no config.yaml); give the directory that `saltjax adapt` wrote")
+    content = load_yaml(path / "config.yaml")
+    settings = {field.name for field in dataclasses.fields(AdaptConfig)}
+    if not isinstance(content, dict) or not settings <= set(content):
+        raise UserError(f"{path / 'config.yaml'}: damaged, some settings are missing; start a new run")
+    config = from_flat(dict(flatten({key: content[key] for key in settings})))
+    return Run(path, config, {key: value for key, value in content.items() if key not in settings})
+
+
+def resume(path: Path, config: AdaptConfig, inputs: Mapping[str, Any]) -> Run:
+    """The run at `path` with these settings, some of which may have changed (`MAY_CHANGE`); config.yaml follows.
+
+    UserError, naming the key and both values, when anything changed that decides what is computed.
+    """
+    run = read(path)
+    if config.compute_dtype == "auto":
+        config = dataclasses.replace(config, compute_dtype=run.config.compute_dtype)
+    old = {**run.inputs, **to_flat(run.config)}
+    new = {**inputs, **to_flat(config)}
+    for key in sorted({*old, *new}):
+        free = key in INPUTS_MAY_CHANGE or key.startswith(MAY_CHANGE)
+        if not free and old.get(key) != new.get(key):
+            raise UserError(
+                f"{path}: this run has {key}={old.get(key)}, the command says {key}={new.get(key)}; "
+                f"set it back to resume, or give another run directory"
+            )
+    changed = Run(path, config, dict(inputs))
+    if changed != run:
+        _write_config(path, changed)
+    return changed
+
+
+def stored_dtypes(run: Run) -> dict[str, np.dtype]:
+    """{HF tensor name: its dtype in the source model}."""
+    found = json.loads((run.model / "tensors.json").read_text(encoding="utf-8"))["dtypes"]
+    return {name: jax.numpy.dtype(dtype) for name, dtype in found.items()}
+
+
+def resolved(config: AdaptConfig) -> AdaptConfig:
+    """`config` with compute_dtype=auto decided: float32 on a CPU, bfloat16 on an accelerator."""
+    if config.compute_dtype != "auto":
+        return config
+    return dataclasses.replace(config, compute_dtype="float32" if jax.default_backend() == "cpu" else "bfloat16")
+
+
+def _write_config(path: Path, run: Run) -> None:
+    text = yaml.safe_dump({**run.inputs, **dataclasses.asdict(run.config)}, sort_keys=False, allow_unicode=True)
+    partial = path / "config.yaml.partial"
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path / "config.yaml")
