@@ -1,0 +1,1 @@
+"""Corpora, tokenisation, packing and the Grain pipeline."""
