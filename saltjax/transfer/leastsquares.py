@@ -1,6 +1,5 @@
 """The minimum-norm coefficients that write one PLM row in its neighbours: `w = e pinv(E)`, never pinv itself."""
 
-
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -1,0 +1,1 @@
+"""The initialisers: one file each."""

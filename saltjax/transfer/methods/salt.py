@@ -6,6 +6,7 @@ from jaxtyping import Array
 from saltjax.transfer.leastsquares import solve
 from saltjax.transfer.mixture import Mixture
 from saltjax.transfer.neighbours import neighbours
+from saltjax.transfer.problem import Problem
 
 
 def salt_mixture(
@@ -60,3 +61,9 @@ def _check(arrays: dict[str, np.ndarray]) -> None:
     for name, value in arrays.items():
         if not np.isfinite(value.astype(np.float32)).all():
             raise ValueError(f"{name} holds values that are not finite")
+
+
+def salt(problem: Problem) -> Mixture:
+    """SALT for a posed problem: a mixture over source token ids."""
+    mixture = salt_mixture(problem.space_new, problem.space_anchors, problem.plm_new, problem.plm_anchors)
+    return mixture.over(problem.anchors_source)

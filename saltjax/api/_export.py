@@ -1,0 +1,72 @@
+"""export: a checkpoint of a run as an ordinary PyTorch / Hugging Face directory."""
+
+import importlib.util
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from saltjax.errors import UserError
+from saltjax.hub.config import read_config
+from saltjax.hub.directory import whole_directory
+from saltjax.hub.shards import write_checkpoint
+from saltjax.models.decoder import hidden_states, logits
+from saltjax.models.export import export_tensors
+from saltjax.models.families import family_of
+from saltjax.models.load import load_model
+from saltjax.train import checkpoint
+from saltjax.train.run import read, stored_dtypes
+
+NOT_THE_MODELS = ("tensors.json", "transfer.json", "tokens.tsv.gz")  # of run/model: facts about where it came from
+
+
+def export(run: str | Path, out: str | Path, *, step: int | None = None, overwrite: bool = False) -> dict[str, Any]:
+    """Write the checkpoint of `step` (default: the last) to the directory `out`, which transformers loads.
+
+    Tensors keep the dtypes of the model that the run started from. With torch installed the written model is loaded
+    by transformers and its logits are compared with ours on a few random tokens, both in float32.
+
+    Returns out, step, max_abs_logit_difference (null without torch). Raises UserError: not a run, no such step,
+    logits that differ by more than 1e-2 of their size.
+    """
+    opened = read(Path(run))
+    hf_config = read_config(opened.model)
+    config = family_of(hf_config).decoder_config(hf_config)
+    with whole_directory(out, overwrite) as partial:
+        found, params = checkpoint.load_params(opened.checkpoints, step)
+        write_checkpoint(partial, export_tensors(config, params, stored_dtypes(opened)))
+        for file in sorted(opened.model.iterdir()):
+            if file.name not in NOT_THE_MODELS:
+                shutil.copyfile(file, partial / file.name)
+        difference = max_logit_difference(partial)
+    return {"out": str(out), "step": found, "max_abs_logit_difference": difference}
+
+
+def max_logit_difference(directory: Path) -> float | None:
+    """Largest absolute difference between transformers' logits and ours in float32; None without torch."""
+    if importlib.util.find_spec("torch") is None:
+        return None
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = load_model(directory)
+    length = min(64, model.config.max_positions)
+    tokens = np.random.default_rng(0).integers(0, model.config.vocab_size, (1, length), dtype=np.int32)
+    positions, segments = np.arange(length, dtype=np.int32)[None], np.ones((1, length), np.int32)
+    hidden = jax.jit(hidden_states, static_argnums=(0, 5))(
+        model.graphdef, model.params, tokens, positions, segments, jnp.float32
+    )
+    ours = np.asarray(logits(model.config, model.params, hidden))[..., : model.config.vocab_size]
+    theirs_model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
+    with torch.no_grad():
+        theirs = theirs_model(torch.from_numpy(tokens).long()).logits.numpy()
+    difference = float(np.abs(ours - theirs).max())
+    if not difference <= 1e-2 * max(1.0, float(np.abs(theirs).max())):
+        raise UserError(
+            f"{directory}: the exported model's logits differ from ours by {difference:.3g}; "
+            "nothing was written. Please report this with the model's config.json"
+        )
+    return difference

@@ -1,0 +1,209 @@
+"""transfer and inspect: from two model directories to a posed problem, and to a new checkpoint."""
+
+import hashlib
+import importlib.metadata
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+
+from saltjax.data.corpus import TextFile
+from saltjax.errors import UserError
+from saltjax.hub.directory import whole_directory
+from saltjax.hub.locate import locate
+from saltjax.transfer.initialisation import Initialisation, Rule
+from saltjax.transfer.methods.gaussian import Gaussian
+from saltjax.transfer.methods.salt import salt
+from saltjax.transfer.problem import Problem, Space, pose
+from saltjax.transfer.report import describe_vocabulary, support_quantiles, write_card, write_json, write_tokens
+from saltjax.transfer.surgery import Patient, open_patient, operate
+from saltjax.vocab.auxiliary import Auxiliary, load_auxiliary, train_auxiliary
+from saltjax.vocab.geometry import geometry, warning
+from saltjax.vocab.vocabulary import Vocabulary, normalizer_of, word
+
+Paths = Sequence[str | Path]
+METHODS = ("salt", "gaussian")
+
+
+def transfer(
+    source: str | Path,
+    target: str | Path,
+    out: str | Path,
+    *,
+    aux: str | Path | None = None,
+    aux_text: Paths = (),
+    method: str = "salt",
+    head: str = "auto",
+    neighbours: str = "aux",
+    fuzzy: bool = False,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Write SOURCE with TARGET's vocabulary to `out`.
+
+    Source and target are directories or hub ids. `aux` (fastText .bin or .vec) or `aux_text` (files to train on)
+    describe the target language's words; `neighbours="plm"` needs neither. `head="auto"` gives the rows of an untied
+    head the same mixture weights as the input rows.
+
+    Returns out, method, seconds, tokens{total, copied, fitted, special, fallback}, k{median, p90, max} (null without
+    neighbours), anchors, peak_memory_bytes, warnings, and what `transfer.json` holds. Raises UserError; `out` then does
+    not exist, or is as it was.
+    """
+    started = time.perf_counter()
+    if method not in METHODS:
+        raise UserError(f"--method {method} is not known; there are {' and '.join(METHODS)}")
+    if head != "auto":
+        raise UserError(f"--head {head} is not known; there is auto (the same mixture weights for the head)")
+    if neighbours not in ("aux", "plm"):
+        raise UserError(f"--neighbours {neighbours} is not known; there are aux and plm")
+    space: Space = "none" if method == "gaussian" else "aux" if neighbours == "aux" else "plm"
+    with whole_directory(out, overwrite) as partial:
+        patient, donor = open_patient(locate(source)), open_patient(locate(target))
+        auxiliary = _auxiliary(aux, aux_text, donor, seed) if space == "aux" else None
+        problem = pose(patient.vocabulary, donor.vocabulary, donor.embedding(), space, auxiliary, fuzzy)
+        warnings = _warnings(problem, space, auxiliary)
+        rule = salt(problem) if method == "salt" else _gaussian(problem, seed)
+        initialisation = Initialisation(problem, rule, seed)
+        notes = operate(patient, donor, initialisation, partial)
+        record = {
+            "settings": {
+                "source": str(source),
+                "target": str(target),
+                "method": method,
+                "head": head,
+                "neighbours": space,
+                "fuzzy": fuzzy,
+                "seed": seed,
+            },
+            "method": method,
+            "tokens": problem.counts,
+            "k": support_quantiles(rule),
+            "anchors": len(problem.anchors_source),
+            "source": _fingerprint(patient),
+            "target": _fingerprint(donor),
+            "auxiliary": auxiliary.source if auxiliary else None,
+            "warnings": warnings,
+            "notes": notes,
+            "versions": {
+                name: importlib.metadata.version(name) for name in ("saltjax", "jax", "numpy", "transformers")
+            },
+        }
+        write_json(partial / "transfer.json", record)
+        write_tokens(partial / "tokens.tsv.gz", initialisation, _new_embedding(partial))
+        write_card(partial / "README.md", record)
+    return {
+        "out": str(out),
+        **record,
+        "seconds": round(time.perf_counter() - started, 3),
+        "peak_memory_bytes": _peak_memory(),
+    }
+
+
+def inspect(
+    source: str | Path,
+    target: str | Path,
+    *,
+    aux: str | Path | None = None,
+    aux_text: Paths = (),
+    fuzzy: bool = False,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """What SOURCE and TARGET share and what a transfer would do; writes nothing.
+
+    Returns tokens{...} and anchors as `transfer` would, coverage (the share of target tokens with a copied, special or
+    fitted row), fertility{source, target} (tokens a word of the auxiliary text, or of the target's own words without
+    one), warnings. Without auxiliary vectors the neighbours are those of the PLM's space.
+    """
+    patient, donor = open_patient(locate(source)), open_patient(locate(target))
+    auxiliary = _auxiliary(aux, aux_text, donor, seed) if aux or aux_text else None
+    space: Space = "aux" if auxiliary else "plm"
+    problem = pose(patient.vocabulary, donor.vocabulary, donor.embedding(), space, auxiliary, fuzzy)
+    counts = problem.counts
+    return {
+        "source": str(source),
+        "target": str(target),
+        "neighbours": space,
+        "tokens": counts,
+        "anchors": len(problem.anchors_source),
+        "coverage": 1 - counts["fallback"] / counts["total"],
+        "fertility": _fertility(patient, donor, aux_text),
+        "warnings": _warnings(problem, space, auxiliary),
+    }
+
+
+def _auxiliary(aux: str | Path | None, aux_text: Paths, donor: Patient, seed: int) -> Auxiliary:
+    if aux and aux_text:
+        raise UserError("--aux and --aux-text are two ways to the same thing: give one of them")
+    if aux:
+        return load_auxiliary(aux)
+    if not aux_text:
+        raise UserError(
+            "SALT seeks neighbours in vectors of the target language: give --aux FILE.bin|FILE.vec, "
+            "--aux-text FILE..., or take the PLM's own space with --neighbours plm"
+        )
+    texts = [TextFile(Path(path)) for path in aux_text]
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("training auxiliary vectors", total=1.0)
+        return train_auxiliary(
+            texts, seed, normalizer_of(donor.tokenizer), lambda done: progress.update(task, completed=done)
+        )
+
+
+def _warnings(problem: Problem, space: Space, auxiliary: Auxiliary | None) -> list[str]:
+    flat = warning(geometry(problem.space_anchors)) if space == "aux" else None
+    return [*problem.warnings, *(auxiliary.notes if auxiliary else []), *([flat] if flat else [])]
+
+
+def _gaussian(problem: Problem, seed: int) -> Rule:
+    used = np.array([token.id for token in problem.source.tokens], np.int32)
+    return Gaussian(len(problem.new), used, seed)
+
+
+def _fingerprint(patient: Patient) -> dict[str, Any]:
+    table = patient.embedding()
+    digest = hashlib.sha256(np.ascontiguousarray(table).view(np.uint8).data).hexdigest()
+    return {
+        "model_type": patient.config.model_type,
+        "embedding": {"name": patient.tables.inputs[0], "shape": list(table.shape), "dtype": str(table.dtype)},
+        "embedding_sha256": digest,
+        **describe_vocabulary(patient.vocabulary),
+    }
+
+
+def _new_embedding(directory: Path) -> np.ndarray:
+    return open_patient(directory).embedding()
+
+
+def _fertility(patient: Patient, donor: Patient, aux_text: Paths) -> dict[str, Any]:
+    """Tokens a whitespace-separated word, on up to 200,000 characters of text."""
+    if aux_text:
+        text, name, size = [], str(aux_text[0]), 0
+        for document in TextFile(Path(aux_text[0])).documents():
+            text.append(document[: 200_000 - size])
+            size += len(text[-1])
+            if size >= 200_000:
+                break
+        sample = "\n".join(text)
+    else:
+        name = "the target vocabulary's own words"
+        sample = " ".join(_whole_words(donor.vocabulary))
+    words = len(sample.split()) or 1
+    count = lambda tokenizer: len(tokenizer.backend_tokenizer.encode(sample, add_special_tokens=False).ids)  # noqa: E731
+    return {"source": count(patient.tokenizer) / words, "target": count(donor.tokenizer) / words, "text": name}
+
+
+def _whole_words(vocabulary: Vocabulary) -> list[str]:
+    starts = (t for t in vocabulary.tokens if t.surface is not None and t.surface.word_start)
+    return [text for text in map(word, starts) if text and text.isalpha()]
+
+
+def _peak_memory() -> int:
+    """Of this process, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,34 @@
+"""The command line. One file a command; this one starts the program and turns a user's mistake into one line."""
+
+import os
+import sys
+
+
+def main() -> None:
+    """Entry point: 0 on success, 2 on a user's mistake (one line, no traceback), 130 when interrupted."""
+    _quiet()
+    from saltjax.cli.app import app
+    from saltjax.cli.arguments import one_value_each
+    from saltjax.errors import UserError
+
+    try:
+        app(one_value_each(sys.argv[1:]), prog_name="saltjax")
+    except UserError as error:
+        print(f"saltjax: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("saltjax: interrupted; nothing half-written was left behind", file=sys.stderr)
+        sys.exit(130)
+
+
+def _quiet() -> None:
+    """JAX, transformers and TensorBoard keep to themselves in ordinary use. The environment's own wishes go first."""
+    for name, value in (
+        ("TF_CPP_MIN_LOG_LEVEL", "3"),
+        ("TRANSFORMERS_VERBOSITY", "error"),
+        ("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1"),
+        ("TOKENIZERS_PARALLELISM", "true"),
+        ("JAX_COMPILATION_CACHE_DIR", os.path.expanduser("~/.cache/saltjax/xla")),
+        ("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3"),
+    ):
+        os.environ.setdefault(name, value)

@@ -1,0 +1,63 @@
+"""saltjax adapt MODEL RUN --text FILE..."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from saltjax.cli.output import Json, emit, rows
+
+
+def adapt(
+    model: Annotated[str, typer.Argument(help="A model directory (of `saltjax transfer`) or a hub id.")],
+    run: Annotated[Path, typer.Argument(help="The run's directory; an existing one is resumed.")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings, e.g. steps=2000 mesh.tensor=2.")
+    ] = None,
+    text: Annotated[list[Path] | None, typer.Option("--text", help="Text to learn from: FILE...")] = None,
+    tfds: Annotated[str | None, typer.Option("--tfds", help="Or a TFDS name or prepared directory.")] = None,
+    valid: Annotated[
+        list[str] | None, typer.Option("--valid", help="Held-out text, FILE or NAME=FILE; can be given again.")
+    ] = None,
+    layout: Annotated[str, typer.Option(help="line: a line is a document. blank: blank lines separate them.")] = "line",
+    config: Annotated[Path | None, typer.Option("--config", help="A YAML file of settings.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Continue the training of a causal language model on text, on whatever devices there are.
+
+    Settings: steps batch_size seq_len learning_rate warmup_steps final_learning_rate_ratio weight_decay clip_norm
+    beta1 beta2 trainable embeddings_first compute_dtype remat seed eval_every checkpoint_every keep_checkpoints
+    log_every mesh.data mesh.fsdp mesh.tensor; `configs/adapt.yaml` says what each does.
+
+    Ctrl-C saves; the same command resumes. Example:
+
+    saltjax adapt llama-de runs/llama-de --text de.txt --valid de=valid.txt steps=2000 learning_rate=3e-4
+    """
+    from saltjax import api
+
+    record = api.adapt(
+        model,
+        run,
+        text=text or (),
+        tfds=tfds,
+        valid=valid or (),
+        layout=layout,
+        config=config,
+        overrides=settings or (),
+    )
+
+    def show(console: Console) -> None:
+        speed, loss = record["tokens_per_second"], record["loss"]
+        rows(
+            console,
+            ("steps", record["steps"]),
+            ("loss", loss and f"{loss:.4f} nats a token"),
+            *((f"{name}", f"{value['bits_per_byte']:.4f} bits per byte") for name, value in record["valid"].items()),
+            ("speed", speed and f"{speed:,.0f} tokens a second"),
+            ("checkpoint", record["checkpoint"]),
+        )
+
+    emit(record, as_json, show)
+    if record["interrupted"]:
+        raise typer.Exit(130)

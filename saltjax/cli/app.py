@@ -1,0 +1,40 @@
+"""The commands, by name. They import what they need when they run, so that `--help` answers at once."""
+
+from typing import Annotated
+
+import typer
+
+from saltjax.cli.adapt import adapt
+from saltjax.cli.evaluate import evaluate
+from saltjax.cli.export import export
+from saltjax.cli.inspect import inspect
+from saltjax.cli.quickstart import quickstart
+from saltjax.cli.transfer import transfer
+
+app = typer.Typer(
+    help="Give an English-centric LLM the vocabulary of another language, adapt it, and hand back a PyTorch model.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        import saltjax
+
+        print(saltjax.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    pass
+
+
+for command in (quickstart, inspect, transfer, adapt, export, evaluate):
+    app.command()(command)

@@ -1,0 +1,29 @@
+"""`--text a b c steps=10` as the parser wants it: one value an option, settings after the rest."""
+
+# Options that take several files, as in `--text a.txt b.txt`.
+SEVERAL = ("--text", "--aux-text", "--data")
+
+
+def one_value_each(arguments: list[str]) -> list[str]:
+    """Repeat an option of several values before each of them: `--text a b` becomes `--text a --text b`.
+
+    The first word after such an option is its value whatever it looks like; of the following ones, `key=value`
+    settings are not (`--text LANG=FILE` of the commands about neurons and layers excepted).
+    """
+    by_language = arguments[:1] in (["neurons"], ["layers"])
+    expanded: list[str] = []
+    option, first = None, False
+    for word in arguments:
+        if word in SEVERAL:
+            option, first = word, True
+        elif word.startswith("-") and word != "-":
+            option = None
+            expanded.append(word)
+        elif option and (first or by_language or "=" not in word):
+            expanded += [option, word]
+            first = False
+        else:
+            expanded.append(word)
+    if option and first:
+        expanded.append(option)  # without a value: the parser's own error says so
+    return expanded

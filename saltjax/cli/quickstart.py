@@ -1,0 +1,5 @@
+"""saltjax quickstart"""
+
+
+def quickstart() -> None:
+    """x"""

@@ -1,0 +1,74 @@
+"""saltjax transfer SOURCE TARGET OUT"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from saltjax.cli.output import Json, emit, rows, warn
+
+Source = Annotated[str, typer.Argument(help="The LLM: a local directory or a hub id.")]
+Target = Annotated[str, typer.Argument(help="The PLM whose vocabulary it gets: a local directory or a hub id.")]
+Aux = Annotated[Path | None, typer.Option("--aux", help="fastText vectors of the target language, .bin or .vec.")]
+AuxText = Annotated[
+    list[Path] | None, typer.Option("--aux-text", help="Or text of the target language (FILE...) to train them on.")
+]
+Neighbours = Annotated[str, typer.Option(help="Where neighbours are sought: aux (the paper) or plm (the PLM's rows).")]
+Fuzzy = Annotated[bool, typer.Option("--fuzzy", help="Also match tokens that differ in case or word start only.")]
+
+
+def transfer(
+    source: Source,
+    target: Target,
+    out: Annotated[Path, typer.Argument(help="The new model's directory.")],
+    aux: Aux = None,
+    aux_text: AuxText = None,
+    method: Annotated[str, typer.Option(help="salt or gaussian.")] = "salt",
+    head: Annotated[str, typer.Option(help="Rows of an untied head: auto (the same mixture weights).")] = "auto",
+    neighbours: Neighbours = "aux",
+    fuzzy: Fuzzy = False,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Replace the vocabulary of SOURCE by that of TARGET and give every new token an embedding.
+
+    Tokens that both vocabularies have keep their rows. Each other token's row is a combination of the rows of its
+    neighbours among them, fitted in TARGET's embedding (SALT, arXiv 2505.10945). Everything else is copied bit for
+    bit. Example:
+
+    saltjax transfer meta-llama/Llama-3.2-1B deepset/gbert-base llama-de --aux cc.de.300.bin
+    """
+    from saltjax import api
+
+    record = api.transfer(
+        source,
+        target,
+        out,
+        aux=aux,
+        aux_text=aux_text or (),
+        method=method,
+        head=head,
+        neighbours=neighbours,
+        fuzzy=fuzzy,
+        seed=seed,
+        overwrite=overwrite,
+    )
+    warn(record["warnings"])
+
+    def show(console: Console) -> None:
+        tokens, k = record["tokens"], record["k"]
+        rows(
+            console,
+            ("tokens", f"{tokens['total']:,}"),
+            ("copied", f"{tokens['copied']:,}  (rows of the same surface, bit for bit)"),
+            ("fitted", f"{tokens['fitted']:,}  ({record['method']}, {record['anchors']:,} anchors)"),
+            ("special", f"{tokens['special']:,}  (by role)"),
+            ("fallback", f"{tokens['fallback']:,}  (random: nothing describes them)"),
+            ("neighbours", k and f"median {k['median']}, 90 % below {k['p90']}, at most {k['max']}"),
+            ("seconds", f"{record['seconds']:.1f}"),
+            ("written", record["out"]),
+        )
+
+    emit(record, as_json, show)
