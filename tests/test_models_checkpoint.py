@@ -86,7 +86,7 @@ def test_parameter_tree_is_the_one_that_sharding_rules_know():
 
 
 def test_a_mesh_of_eight_equals_one_device(tmp_path):
-    path, _ = tiny(tmp_path / "m")
+    path, _ = tiny(tmp_path / "m", intermediate_size=78)
     mesh, shardings = on_mesh()
     one, eight = load_model(path), load_model(path, shardings, pad_vocab_to=2)
     assert eight.params["layers"]["attn"]["q"].sharding.spec == PartitionSpec(None, "fsdp", "tensor")
@@ -105,7 +105,7 @@ def test_a_mesh_of_eight_equals_one_device(tmp_path):
     def grads(model, tokens, constrain=None):
         step = jax.jit(jax.value_and_grad(lambda params, tokens: loss(params, model, tokens, constrain)))
         value, gradient = step(model.params, tokens)
-        return value, dict(export_tensors(model.config, gradient, model.dtypes))
+        return float(value), dict(export_tensors(model.config, gradient, model.dtypes))
 
     expected, expected_grads = grads(one, tokens)
     constrain = lambda x: jax.lax.with_sharding_constraint(x, batch)  # noqa: E731
@@ -116,7 +116,7 @@ def test_a_mesh_of_eight_equals_one_device(tmp_path):
 
 
 def test_loading_reads_a_shard_and_not_the_whole(tmp_path, monkeypatch):
-    path, _ = tiny(tmp_path / "m")
+    path, _ = tiny(tmp_path / "m", intermediate_size=78)
     _, shardings = on_mesh()
     parts = []
     from saltjax.models import load
@@ -210,7 +210,7 @@ def test_missing_unexpected_and_misshapen_tensors_come_in_one_error(tmp_path):
     assert "missing: model.layers.1.mlp.up_proj.weight" in message
     assert "unexpected: model.layers.0.self_attn.q_norm.weight" in message
     assert "model.norm.weight is [59], config.json says [60]" in message
-    assert "model.layers.2.input_layernorm.weight is int8" in message
+    assert "model.layers.2.input_layernorm.weight is I8" in message
 
 
 def test_stored_buffers_and_an_equal_tied_head_are_allowed(tmp_path):

@@ -20,7 +20,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from saltjax.models.config import DecoderConfig
-from saltjax.models.layers import Block, RMSNorm, _normal
+from saltjax.models.layers import Block, RMSNorm, weight
 from saltjax.models.rope import angles, frequencies
 
 Params = dict[str, Any]
@@ -37,21 +37,19 @@ REMAT: dict[str, Callable] = {
 
 
 class Table(nnx.Module):
-    """A vocabulary table [vocab_rows, d]. The padding rows are zero; the random rows do not depend on them."""
+    """A vocabulary table [vocab_rows, d]."""
 
-    def __init__(self, config: DecoderConfig, rngs: nnx.Rngs):
-        rows = _normal(rngs, config.vocab_size, config.hidden_size)[...]
-        self.table = nnx.Param(jnp.pad(rows, ((0, config.vocab_rows - config.vocab_size), (0, 0))))
+    def __init__(self, config: DecoderConfig):
+        self.table = weight(config.vocab_rows, config.hidden_size)
 
 
 class Decoder(nnx.Module):
-    def __init__(self, config: DecoderConfig, rngs: nnx.Rngs):
+    def __init__(self, config: DecoderConfig):
         self.config = config
-        self.embed = Table(config, rngs)
-        make = nnx.vmap(lambda rngs: Block(config, rngs), in_axes=(0,), out_axes=0)
-        self.layers = nnx.split_rngs(splits=config.layers)(make)(rngs)
+        self.embed = Table(config)
+        self.layers = nnx.vmap(lambda _: Block(config), in_axes=0, out_axes=0)(jnp.arange(config.layers))
         self.norm = RMSNorm(config)
-        self.head = None if config.tie_embeddings else Table(config, rngs)
+        self.head = None if config.tie_embeddings else Table(config)
 
     def __call__(
         self,
@@ -82,14 +80,9 @@ class Decoder(nnx.Module):
 
 def abstract_model(config: DecoderConfig, dtype: Any = jnp.float32) -> tuple[nnx.GraphDef, Params]:
     """The static graph (hashable) and the parameter tree as `jax.ShapeDtypeStruct`s of `dtype`; no memory is used."""
-    graphdef, state = nnx.split(nnx.eval_shape(lambda: Decoder(config, nnx.Rngs(0))))
+    graphdef, state = nnx.split(nnx.eval_shape(lambda: Decoder(config)))
     shapes = nnx.to_pure_dict(state)
     return graphdef, jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), shapes)
-
-
-def initial_params(config: DecoderConfig, seed: Int[Array, ""] | int) -> Params:
-    """Fresh float32 parameters (jit it, with `out_shardings` for a mesh; the values do not depend on the sharding)."""
-    return nnx.to_pure_dict(nnx.state(Decoder(config, nnx.Rngs(jax.random.key(seed)))))
 
 
 def matmul_precision(dtype: Any):

@@ -2,6 +2,7 @@
 
 Parameters may have any float dtype (float32 masters, normally): each use casts them to the dtype of the activations,
 so the caller chooses the compute dtype by the dtype of `x`. Norms, rotations and the softmax run in float32.
+The constructors only say the shapes; values come from a checkpoint or from `initial.py`.
 """
 
 import jax
@@ -12,21 +13,17 @@ from jaxtyping import Array, Bool, Float
 from saltjax.models.config import DecoderConfig
 from saltjax.models.rope import rotate
 
-# Our choice, as in GPT-2 (Radford et al. 2019, section 2.3): std 0.02, and the two projections that write into the
-# residual stream divided by sqrt(2 layers). Biases start at zero, norms at one.
-STD = 0.02
+
+def weight(*shape: int) -> nnx.Param:
+    return nnx.Param(jnp.zeros(shape, jnp.float32))
 
 
-def _normal(rngs: nnx.Rngs, *shape: int, std: float = STD) -> nnx.Param:
-    return nnx.Param(std * jax.random.normal(rngs.params(), shape, jnp.float32))
+def bias(present: bool, *shape: int) -> nnx.Param | None:
+    return weight(*shape) if present else None
 
 
-def _bias(present: bool, *shape: int) -> nnx.Param | None:
-    return nnx.Param(jnp.zeros(shape, jnp.float32)) if present else None
-
-
-def _plus(x: Float[Array, "..."], bias: nnx.Param | None) -> Float[Array, "..."]:
-    return x if bias is None else x + bias[...].astype(x.dtype)
+def _plus(x: Float[Array, "..."], b: nnx.Param | None) -> Float[Array, "..."]:
+    return x if b is None else x + b[...].astype(x.dtype)
 
 
 class RMSNorm(nnx.Module):
@@ -34,7 +31,7 @@ class RMSNorm(nnx.Module):
 
     def __init__(self, config: DecoderConfig):
         self.eps = config.norm_eps
-        self.scale = nnx.Param(jnp.ones(config.hidden_size, jnp.float32))
+        self.scale = weight(config.hidden_size)
 
     def __call__(self, x: Float[Array, "b t d"]) -> Float[Array, "b t d"]:
         wide = x.astype(jnp.float32)
@@ -45,22 +42,22 @@ class RMSNorm(nnx.Module):
 class Attention(nnx.Module):
     """Grouped-query attention (Ainslie et al. 2023) with RoPE: head i reads key/value head i // (heads / kv_heads)."""
 
-    def __init__(self, config: DecoderConfig, rngs: nnx.Rngs):
+    def __init__(self, config: DecoderConfig):
         d, h, kv, k = config.hidden_size, config.heads, config.kv_heads, config.head_dim
-        self.q = _normal(rngs, d, h, k)
-        self.k = _normal(rngs, d, kv, k)
-        self.v = _normal(rngs, d, kv, k)
-        self.o = _normal(rngs, h, k, d, std=STD / (2 * config.layers) ** 0.5)
-        self.q_bias = _bias(config.attention_bias, h, k)
-        self.k_bias = _bias(config.attention_bias, kv, k)
-        self.v_bias = _bias(config.attention_bias, kv, k)
-        self.o_bias = _bias(config.attention_bias, d)
+        self.q = weight(d, h, k)
+        self.k = weight(d, kv, k)
+        self.v = weight(d, kv, k)
+        self.o = weight(h, k, d)
+        self.q_bias = bias(config.attention_bias, h, k)
+        self.k_bias = bias(config.attention_bias, kv, k)
+        self.v_bias = bias(config.attention_bias, kv, k)
+        self.o_bias = bias(config.attention_bias, d)
 
     def __call__(
         self, x: Float[Array, "b t d"], angles: Float[Array, "b t half"], mask: Bool[Array, "b 1 t t"]
     ) -> Float[Array, "b t d"]:
-        def project(weight: nnx.Param, bias: nnx.Param | None) -> Float[Array, "b t heads k"]:
-            return _plus(jnp.einsum("btd,dhk->bthk", x, weight[...].astype(x.dtype)), bias)
+        def project(w: nnx.Param, b: nnx.Param | None) -> Float[Array, "b t heads k"]:
+            return _plus(jnp.einsum("btd,dhk->bthk", x, w[...].astype(x.dtype)), b)
 
         query = rotate(project(self.q, self.q_bias), angles)
         key = rotate(project(self.k, self.k_bias), angles)
@@ -72,14 +69,14 @@ class Attention(nnx.Module):
 class Mlp(nnx.Module):
     """SwiGLU (Shazeer 2020): down(silu(gate x) * up x)."""
 
-    def __init__(self, config: DecoderConfig, rngs: nnx.Rngs):
+    def __init__(self, config: DecoderConfig):
         d, f = config.hidden_size, config.mlp_size
-        self.gate = _normal(rngs, d, f)
-        self.up = _normal(rngs, d, f)
-        self.down = _normal(rngs, f, d, std=STD / (2 * config.layers) ** 0.5)
-        self.gate_bias = _bias(config.mlp_bias, f)
-        self.up_bias = _bias(config.mlp_bias, f)
-        self.down_bias = _bias(config.mlp_bias, d)
+        self.gate = weight(d, f)
+        self.up = weight(d, f)
+        self.down = weight(f, d)
+        self.gate_bias = bias(config.mlp_bias, f)
+        self.up_bias = bias(config.mlp_bias, f)
+        self.down_bias = bias(config.mlp_bias, d)
 
     def __call__(self, x: Float[Array, "b t d"]) -> Float[Array, "b t d"]:
         gate = _plus(x @ self.gate[...].astype(x.dtype), self.gate_bias)
@@ -90,11 +87,11 @@ class Mlp(nnx.Module):
 class Block(nnx.Module):
     """x + attention(norm(x)), then x + mlp(norm(x))."""
 
-    def __init__(self, config: DecoderConfig, rngs: nnx.Rngs):
+    def __init__(self, config: DecoderConfig):
         self.attn_norm = RMSNorm(config)
-        self.attn = Attention(config, rngs)
+        self.attn = Attention(config)
         self.mlp_norm = RMSNorm(config)
-        self.mlp = Mlp(config, rngs)
+        self.mlp = Mlp(config)
 
     def __call__(
         self, x: Float[Array, "b t d"], angles: Float[Array, "b t half"], mask: Bool[Array, "b 1 t t"]

@@ -13,15 +13,15 @@ import numpy as np
 
 from saltjax.errors import UserError
 from saltjax.hub.config import read_config
-from saltjax.hub.tensors import Checkpoint, open_checkpoint
+from saltjax.hub.tensors import DTYPES, Checkpoint, open_checkpoint
 from saltjax.models.decoder import abstract_model
 from saltjax.models.families import Family, Row, family_of
 from saltjax.models.layout import from_stored
 from saltjax.models.model import Model as Model
-from saltjax.models.model import Shardings, Stored, stored_tensors
+from saltjax.models.model import Shardings, Stored, stored_tensors, targets
 from saltjax.models.model import random_model as random_model
 
-FLOATS = ("float32", "bfloat16", "float16")
+FLOATS = ("F32", "BF16", "F16")  # as safetensors calls them
 
 
 def load_model(
@@ -48,19 +48,17 @@ def load_model(
     stored = stored_tensors(config, abstract)
     _check(directory, checkpoint, stored, family, config.tie_embeddings)
 
-    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    targets = shardings(abstract) if shardings else jax.tree.map(lambda _: here, abstract)
     rows = {tuple(row.path.split(".")): row for row in family.rows}
 
     def place(path: tuple, leaf: jax.ShapeDtypeStruct, sharding: jax.sharding.Sharding) -> jax.Array:
         row = rows[tuple(key.key for key in path)]
         return jax.make_array_from_callback(leaf.shape, sharding, lambda index: _read(checkpoint, row, leaf, index))
 
-    params = jax.tree_util.tree_map_with_path(place, abstract, targets)
-    return Model(config, graphdef, params, {name: np.dtype(checkpoint.entries[name].dtype) for name in stored})
+    params = jax.tree_util.tree_map_with_path(place, abstract, targets(abstract, shardings))
+    return Model(config, graphdef, params, {name: DTYPES[checkpoint.entries[name].dtype] for name in stored})
 
 
-def _read(checkpoint: Checkpoint, row: Row, leaf: jax.ShapeDtypeStruct, index: tuple[slice, ...]) -> np.ndarray:
+def _read(checkpoint: Checkpoint, row: Row, leaf: jax.ShapeDtypeStruct, index: Any) -> np.ndarray:
     """The part `index` of one of our parameters, a fresh array. Rows beyond the stored vocabulary stay zero."""
     layers, *inner = index if row.stacked else (slice(1), *index)
     shape = leaf.shape[1:] if row.stacked else leaf.shape
@@ -88,9 +86,9 @@ def _check(directory: Path, checkpoint: Checkpoint, stored: dict[str, Stored], f
             if name in entries and tuple(entries[name].shape) != spec.shape
         ],
         "of an unsupported dtype": [
-            f"{name} is {np.dtype(entries[name].dtype)}"
+            f"{name} is {entries[name].dtype}"
             for name in stored
-            if name in entries and str(np.dtype(entries[name].dtype)) not in FLOATS
+            if name in entries and entries[name].dtype not in FLOATS
         ],
     }
     found = [f"{kind}: {_few(items)}" for kind, items in problems.items() if items]

@@ -1,18 +1,17 @@
 """A model: its configuration, the static graph, the parameters, and the stored dtype of every tensor."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from saltjax.models.config import DecoderConfig
-from saltjax.models.decoder import Params, abstract_model, initial_params
+from saltjax.models.decoder import Params, abstract_model
 from saltjax.models.families import FAMILIES
 from saltjax.models.families.family import Row
+from saltjax.models.initial import initial
 from saltjax.models.layout import stored_shape
 
 Shardings = Callable[[Params], Any]
@@ -29,9 +28,16 @@ class Model(NamedTuple):
 
 def leaf_at(tree: Params, path: str) -> Any:
     """The leaf of a nested dict at "a.b.c", or None."""
+    node: Any = tree
     for key in path.split("."):
-        tree = tree.get(key) if isinstance(tree, Mapping) else None
-    return tree
+        node = node.get(key) if isinstance(node, Mapping) else None
+    return node
+
+
+def targets(abstract: Params, shardings: Shardings | None) -> Any:
+    """A sharding for every parameter; without a rule, all on the first device."""
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return shardings(abstract) if shardings else jax.tree.map(lambda _: here, abstract)
 
 
 class Stored(NamedTuple):
@@ -68,10 +74,17 @@ def stored_tensors(config: DecoderConfig, abstract: Params) -> dict[str, Stored]
 def random_model(
     config: DecoderConfig, seed: int, shardings: Shardings | None = None, *, pad_vocab_to: int = 1
 ) -> Model:
-    """A freshly initialised model, float32, to be exported as float32. Same seed, same values, on any sharding."""
+    """A freshly initialised model (see `initial.py`), float32, to be exported as float32.
+
+    Same seed, same values, on any sharding and with any padding.
+    """
     config = config.padded(pad_vocab_to) if pad_vocab_to > 1 else config
     graphdef, abstract = abstract_model(config)
-    targets = shardings(abstract) if shardings else None
-    params = jax.jit(partial(initial_params, config), out_shardings=targets)(seed)
+
+    def place(path: tuple, leaf: jax.ShapeDtypeStruct, sharding: jax.sharding.Sharding) -> jax.Array:
+        values = initial(config, ".".join(key.key for key in path), leaf.shape, seed)
+        return jax.make_array_from_callback(leaf.shape, sharding, lambda index: values[index])
+
+    params = jax.tree_util.tree_map_with_path(place, abstract, targets(abstract, shardings))
     dtypes = dict.fromkeys(stored_tensors(config, abstract), np.dtype(np.float32))
     return Model(config, graphdef, params, dtypes)
