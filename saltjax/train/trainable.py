@@ -9,6 +9,8 @@ the gradient of all its layers computed in the backward scan (then cut), though 
 import fnmatch
 from typing import Any
 
+import numpy as np
+
 from saltjax.errors import UserError
 from saltjax.train.sharding import leaves, nested
 
@@ -72,7 +74,7 @@ def select(params: dict, mask: Mask) -> dict[str, Any]:
 
 
 def _cut(x: Any, learns: bool | tuple[int, ...]) -> Any:
-    return x if isinstance(learns, bool) else x[list(learns)]
+    return x if isinstance(learns, bool) else x[np.array(learns)]
 
 
 def merge(params: dict, learning: dict[str, Any], mask: Mask) -> dict:
@@ -82,7 +84,7 @@ def merge(params: dict, learning: dict[str, Any], mask: Mask) -> dict:
         learns = mask[path]
         if isinstance(learns, bool):
             return learning[path] if learns else x
-        return x.at[list(learns)].set(learning[path])
+        return x.at[np.array(learns)].set(learning[path])
 
     return nested({path: put(path, x) for path, x in leaves(params)})
 

@@ -1,0 +1,180 @@
+"""The step on a mesh against one device, against optax's own AdamW, and what frozen parameters cost."""
+
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from saltjax.models.config import DecoderConfig
+from saltjax.models.model import Model, random_model
+from saltjax.train import optimiser
+from saltjax.train.config import MeshConfig, read_config
+from saltjax.train.forward import decoder_forward
+from saltjax.train.mesh import make_mesh
+from saltjax.train.sharding import leaves, nested
+from saltjax.train.step import global_batch, make_step, mean_loss, start
+from saltjax.train.trainable import select, trainable
+
+SIZES = dict(vocab_size=50, hidden_size=16, layers=3, heads=4, kv_heads=2, head_dim=4, mlp_size=32, max_positions=32)
+CONFIG = read_config(None, ["steps=10", "warmup_steps=2", "batch_size=8", "learning_rate=1e-2", "weight_decay=0.1"])
+
+
+@cache
+def stored() -> tuple[Model, dict]:
+    model = random_model(DecoderConfig(**SIZES), 0, pad_vocab_to=8)
+    return model, jax.tree.map(np.asarray, model.params)
+
+
+def fresh() -> tuple[Model, dict]:
+    """A model and a copy of its parameters that a step may use up."""
+    model, params = stored()
+    return model, jax.tree.map(jnp.array, params)
+
+
+def batch(seed: int) -> dict[str, np.ndarray]:
+    """Packed windows; uneven numbers of targets, so that a mean of devices' means would be wrong."""
+    rng = np.random.default_rng(seed)
+    segments = np.zeros((8, 12), np.int32)
+    for row, used in enumerate(rng.integers(3, 13, 8)):
+        segments[row, :used] = 1
+        segments[row, used // 2 : used] = 2
+    starts = np.argmax(segments[:, :, None] == segments[:, None, :], axis=2)
+    positions = np.arange(12) - starts
+    return {
+        "tokens": rng.integers(0, 50, (8, 12)).astype(np.int32),
+        "segments": segments,
+        "positions": positions.astype(np.int32),
+    }
+
+
+def gradients(sizes: tuple[int, int, int]) -> tuple[float, dict[str, np.ndarray]]:
+    model, params = fresh()
+    mesh = make_mesh(MeshConfig(*sizes))
+    forward = decoder_forward(model, jnp.float32)
+    state = start(params, trainable(params, "full"), CONFIG, mesh)
+    grad = jax.jit(jax.value_and_grad(lambda p, b: mean_loss(forward, p, b, mesh)[0]))
+    loss, grads = grad(state.params, global_batch(batch(0), mesh))
+    return float(loss), {path: np.asarray(x) for path, x in leaves(grads)}
+
+
+def test_loss_and_gradients_on_a_mesh_are_those_of_one_device():
+    loss, grads = gradients((1, 1, 1))
+    mesh_loss, mesh_grads = gradients((2, 2, 2))
+    assert mesh_loss == pytest.approx(loss, rel=1e-6)
+    for path, grad in grads.items():
+        assert np.abs(grad).max() > 1e-6, path
+        np.testing.assert_allclose(mesh_grads[path], grad, atol=2e-7, rtol=1e-4, err_msg=path)
+
+
+def test_steps_are_those_of_optax_and_compile_once_and_stay_sharded(capfd):
+    model, params = fresh()
+    mesh = make_mesh(MeshConfig(2, 2, 2))
+    forward = decoder_forward(model, jnp.float32)
+    mask = trainable(params, "full")
+
+    # The oracle: optax's clip and AdamW on the whole tree, on one device.
+    one = make_mesh(MeshConfig(1, 1, 1))
+    decays = nested({path: not path.endswith("norm.scale") for path, _ in leaves(params)})
+    oracle = optax.chain(
+        optax.clip_by_global_norm(CONFIG.clip_norm),
+        optax.adamw(
+            lambda count: optimiser.learning_rate(count, CONFIG),
+            b1=CONFIG.beta1, b2=CONFIG.beta2, weight_decay=CONFIG.weight_decay, mask=decays,
+        ),
+    )  # fmt: skip
+    expected = jax.device_put(jax.tree.map(jnp.array, params), jax.devices()[0])
+    oracle_state = oracle.init(expected)
+    grad = jax.jit(jax.value_and_grad(lambda p, b: mean_loss(forward, p, b, one)[0]))
+    oracle_update = jax.jit(oracle.update)
+
+    state = start(params, mask, CONFIG, mesh)
+    step = make_step(forward, mask, CONFIG, mesh, state)
+    for number in range(3):
+        rows = batch(number)
+        loss, grads = grad(expected, global_batch(rows, one))
+        updates, oracle_state = oracle_update(grads, oracle_state, expected)
+        expected = optax.apply_updates(expected, updates)
+        used = state
+        state, metrics = step(state, global_batch(rows, mesh))
+        assert float(metrics["loss"]) == pytest.approx(float(loss), rel=1e-5)
+        assert float(metrics["grad_norm"]) == pytest.approx(float(optax.tree.norm(grads)), rel=1e-4)
+        assert metrics["tokens"] == (np.diff(rows["segments"]) == 0)[rows["segments"][:, 1:] > 0].sum()
+        assert all(x.is_deleted() for x in jax.tree.leaves(used.params)), "the state was not donated"
+    assert step._cache_size() == 1
+    for path, x in leaves(expected):
+        # Adam divides by the root of tiny squares: noise in a gradient near zero is a share of the rate, not of it.
+        np.testing.assert_allclose(dict(leaves(state.params))[path], x, atol=2e-4, rtol=1e-4, err_msg=path)
+
+    for path, x in leaves(state.params):
+        for moment in (state.opt_state[path][0].mu, state.opt_state[path][0].nu):
+            assert moment.sharding == x.sharding, path
+    table = state.opt_state["embed.table"][0].mu
+    assert {shard.data.shape for shard in table.addressable_shards} == {(28, 8)}  # 56 x 16 over tensor=2 and fsdp=2
+    assert "rematerialization" not in capfd.readouterr().err
+
+
+def test_frozen_parameters_cost_no_moments_and_do_not_move():
+    model, params = fresh()
+    mesh = make_mesh(MeshConfig(1, 2, 1))
+    forward = decoder_forward(model, jnp.float32)
+    before = jax.tree.map(np.asarray, params)
+    mask = trainable(params, "embeddings+layers:0,-1")
+    state = start(params, mask, CONFIG, mesh)
+    shapes = {path: state.opt_state[path][0].mu.shape for path in state.opt_state}
+    assert shapes == {path: x.shape for path, x in select(before, mask).items()}
+    assert "norm.scale" not in shapes and shapes["layers.mlp.up"] == (2, 16, 32)
+    step = make_step(forward, mask, CONFIG, mesh, state)
+    state, _ = step(state, global_batch(batch(0), mesh))
+    for (path, now), (_, then) in zip(leaves(state.params), leaves(before), strict=True):
+        moved = [not np.array_equal(now[i], then[i]) for i in range(len(then))]
+        if path.startswith("layers."):
+            assert moved == [True, False, True], path
+        else:
+            assert any(moved) == (path != "norm.scale"), path
+
+
+def test_frozen_body_costs_fewer_flops():
+    model, params = stored()
+    mesh = make_mesh(MeshConfig(1, 1, 1))
+
+    def flops(spec: str) -> float:
+        mask = trainable(params, spec)
+        state = start(jax.tree.map(jnp.array, params), mask, CONFIG, mesh)
+        step = make_step(decoder_forward(model, jnp.float32), mask, CONFIG, mesh, state)
+        return step.lower(state, global_batch(batch(0), mesh)).compile().cost_analysis()["flops"]
+
+    assert flops("embeddings") < 0.9 * flops("full")
+
+
+def test_bfloat16_compute_keeps_float32_masters():
+    model, params = fresh()
+    mesh = make_mesh(MeshConfig(1, 1, 1))
+    mask = trainable(params, "full")
+    state = start(params, mask, CONFIG, mesh)
+    step = make_step(decoder_forward(model, jnp.bfloat16), mask, CONFIG, mesh, state)
+    exact, _ = gradients((1, 1, 1))
+    state, metrics = step(state, global_batch(batch(0), mesh))
+    assert float(metrics["loss"]) == pytest.approx(exact, rel=1e-2)
+    assert {x.dtype for x in jax.tree.leaves(state.params)} == {jnp.dtype(jnp.float32)}
+
+
+def test_learning_rate_warms_up_then_follows_a_cosine():
+    config = read_config(None, ["steps=110", "warmup_steps=10", "learning_rate=1", "final_learning_rate_ratio=0.1"])
+    rates = np.array([optimiser.learning_rate(jnp.int32(s), config) for s in (0, 4, 9, 10, 60, 110, 500)])
+    np.testing.assert_allclose(rates, [0.1, 0.5, 1.0, 1.0, 0.55, 0.1, 0.1], rtol=1e-6)
+    flat = read_config(None, ["steps=3", "warmup_steps=0", "learning_rate=1", "final_learning_rate_ratio=1"])
+    assert all(optimiser.learning_rate(jnp.int32(s), flat) == 1 for s in range(4))
+
+
+def test_without_a_clip_norm_nothing_is_clipped():
+    config = read_config(None, ["clip_norm=0", "weight_decay=0", "beta1=0", "beta2=0"])
+    params = {"norm": {"scale": jnp.ones(2)}}
+    states = optimiser.init(params, {"norm.scale": True}, config)
+    learning = {"norm.scale": jnp.ones(2)}
+    grads = {"norm.scale": jnp.array([3e4, 4e4])}
+    new, _, norm = optimiser.update(grads, states, learning, jnp.float32(0.5), config)
+    assert norm == 5e4
+    np.testing.assert_allclose(new["norm.scale"], 0.5)  # Adam without memory is the sign
