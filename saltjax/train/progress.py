@@ -3,7 +3,6 @@
 import sys
 import time
 from types import TracebackType
-from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -27,7 +26,7 @@ class Progress:
             )  # fmt: skip
             self._task = self._bar.add_task("", total=total, completed=done, now="")
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Progress":
         if self._bar:
             self._bar.start()
         return self
