@@ -2,7 +2,7 @@
 
 import zlib
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
@@ -11,6 +11,7 @@ from saltjax.errors import UserError
 from saltjax.transfer.problem import Problem
 
 
+@runtime_checkable
 class Rule(Protocol):
     """What a method returns: the rows of the problem's new tokens for any source table (see `Mixture`)."""
 
