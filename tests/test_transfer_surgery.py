@@ -42,7 +42,7 @@ def bits(directory):
 
 
 def tokens_of(directory):
-    lines = gzip.open(directory / "tokens.tsv.gz", "rt", encoding="utf-8").read().rstrip("\n").split("\n")
+    lines = gzip.decompress((directory / "tokens.tsv.gz").read_bytes()).decode().rstrip("\n").split("\n")
     header = lines[0].split("\t")
     return [dict(zip(header, line.split("\t"), strict=True)) for line in lines[1:]]
 
