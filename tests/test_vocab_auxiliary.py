@@ -123,6 +123,7 @@ def test_truncation_is_found_at_every_length(bin_file):
         ("a.txt", b"2 2\n", "must be a fastText .bin or .vec"),
         ("a.vec", b"2 2\na 1 2\nb 1", "line 3: 2 finite numbers"),
         ("a.vec", b"2 2\na 1 2\nb 1 nan\n", "line 3"),
+        ("a.vec", b"2 2\na\t1\t2\nb\t3\t4\n", "line 3"),  # else no word would ever be found
     ],
 )
 def test_other_files_are_refused_when_loaded(tmp_path, name, content, message):

@@ -39,7 +39,7 @@ class VecFile:
         return vectors
 
     def _values(self, line: bytes, number: int) -> Float[np.ndarray, " a"]:
-        fields = line.split()[1:]
+        fields = line.rstrip().split(b" ")[1:]
         try:
             values = np.array(fields, np.float32)
         except ValueError:

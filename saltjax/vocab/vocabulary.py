@@ -53,7 +53,7 @@ def read_vocabulary(tokenizer: Any) -> Vocabulary:
         roles |= {} if unk is None else {"unk": unk}
     for added in data["added_tokens"]:
         token_id, text = added["id"], added["content"]
-        if is_unused(text) and token_id not in roles.values():
+        if is_unused(text):
             tokens[token_id] = Token(token_id, text, None, "unused")
         elif added["special"]:
             tokens[token_id] = Token(token_id, text, None, "special")
