@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 from test_hub_tensors import to_bin
 
 from saltjax.errors import UserError
+from saltjax.hub.container import DTYPES
 from saltjax.hub.shards import copy_checkpoint, write_checkpoint
 from saltjax.hub.tensors import open_checkpoint
 
@@ -85,6 +86,8 @@ def test_any_number_format_is_copied(tmp_path):
             assert loaded[name].dtype == tensors[name].dtype and loaded[name].shape == tensors[name].shape
             assert b"".join(result.chunks(name)) == b"".join(source.chunks(name))
     assert torch.equal(loaded["table"], torch.ones(9, 2, dtype=torch.bfloat16))
+    for entry in result.entries.values():  # every tensor at a multiple of its format's width
+        assert entry.start % DTYPES[entry.dtype].itemsize == 0
     assert result.metadata[result.files[0]] == {"format": "pt", "made_by": "x"}
 
 
@@ -133,6 +136,7 @@ def test_memory_does_not_grow_with_the_checkpoint(tmp_path):
 import resource
 from pathlib import Path
 from saltjax.hub.tensors import open_checkpoint
+from saltjax.hub.container import DTYPES
 from saltjax.hub.shards import copy_checkpoint
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 copy_checkpoint(open_checkpoint(Path({str(tmp_path)!r})), Path({str(tmp_path / "out")!r}), {{}})

@@ -192,6 +192,9 @@ def test_ambiguous_and_absent_tables_are_said(tmp_path):
     path = zoo.llama(tmp_path / "d", dtype="float32")
     with pytest.raises(UserError, match=r"has 512 rows but lm_head\.weight has 520"):
         tables(rewrite(path, lambda t: t.update({HEAD: np.zeros((520, 32), np.float32)})))
+    path = zoo.bert(tmp_path / "bias")
+    with pytest.raises(UserError, match=r"has 400 rows but the head's bias is cls\.predictions\.bias \[390\]"):
+        tables(rewrite(path, lambda t: t.update({"cls.predictions.bias": np.zeros(390, np.float32)})))
     path = zoo.llama(tmp_path / "e", dtype="float32")
     with pytest.raises(UserError, match="quantised"):
         tables(rewrite(path, lambda t: t.update({EMBED: t[EMBED].astype(np.int8)})))

@@ -14,7 +14,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from saltjax.errors import UserError
-from saltjax.hub.tensors import CHUNK, DTYPES, FLOATS, NAMES, Checkpoint, TensorEntry
+from saltjax.hub.container import DTYPES, FLOATS, NAMES, TensorEntry
+from saltjax.hub.tensors import CHUNK, Checkpoint
 
 INDEX = "model.safetensors.index.json"
 

@@ -11,7 +11,8 @@ from transformers import PretrainedConfig
 
 from saltjax.errors import UserError
 from saltjax.hub.config import tied, vocab_size
-from saltjax.hub.tensors import FLOATS, Checkpoint
+from saltjax.hub.container import FLOATS
+from saltjax.hub.tensors import Checkpoint
 
 # Last parts of tensor names; whatever prefix stands before them (model., bert., model.language_model., ...).
 INPUTS = (
@@ -88,7 +89,11 @@ def find_vocab_tables(checkpoint: Checkpoint, config: PretrainedConfig) -> Vocab
             "tables of different height are not supported"
         )
     biases = [name for name in checkpoint.entries if _ends_with(name, BIASES) or name == "decoder.bias"]  # modernbert
-    biases = [name for name in biases if rows == max(checkpoint.entries[name].shape, default=0)]
+    for name in biases:
+        if max(checkpoint.entries[name].shape, default=0) != rows:
+            raise UserError(
+                f"{where}: {inputs[0]} has {rows} rows but the head's bias is {_listed(checkpoint, [name])}"
+            )
     is_tied = tied(config) and (not heads or _same(checkpoint, inputs[0], heads[0]))
     if not tied(config) and not heads and any(GENERATES.search(name) for name in config.architectures or []):
         raise UserError(f"{where}: its config unties the output head, but no head is stored (lm_head.weight or alike)")
