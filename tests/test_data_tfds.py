@@ -51,6 +51,12 @@ def test_it_can_be_tokenised_and_cached(directory, tmp_path):
     assert TfdsSplit(directory, split="bad").fingerprint() != TfdsSplit(directory).fingerprint()
 
 
+def test_a_part_of_a_split(directory):
+    half = TfdsSplit(directory, split="train[:50%]")
+    assert 10 < len(list(half.documents())) < 20
+    assert half.fingerprint() != TfdsSplit(directory).fingerprint()
+
+
 @pytest.mark.parametrize(
     "split, message",
     [

@@ -93,7 +93,9 @@ def test_logits_in_chunks_and_padded_rows_change_nothing(directory, parts, text,
     assert bits_per_byte(padded, tokenizer, text, 64, 2).bits_per_byte == pytest.approx(oracle(64)[0], rel=1e-5)
 
 
-def test_memory_is_bounded_by_the_chunk(parts):
+def test_memory_is_bounded_by_the_chunk(parts, monkeypatch):
+    monkeypatch.setattr(module, "CHUNK_LOGITS", 2 * 4 * 50_000)
+    jax.clear_caches()
     model, _ = parts
     config = replace(model.config, vocab_size=50_000, vocab_rows=50_000)
     shapes = jax.tree.map(
@@ -101,7 +103,7 @@ def test_memory_is_bounded_by_the_chunk(parts):
         model.params,
     )
     batch = dict.fromkeys(("tokens", "segments", "positions"), jax.ShapeDtypeStruct((4, 64), jnp.int32))
-    lowered = token_nll.lower(config, model.graphdef, shapes, **batch, dtype=jnp.dtype("float32"), chunk=2)
+    lowered = token_nll.lower(config, model.graphdef, shapes, **batch, dtype=jnp.dtype("float32"))
     temporary = lowered.compile().memory_analysis().temp_size_in_bytes
     assert temporary < 0.5 * 4 * 64 * 50_000 * 4
 

@@ -115,14 +115,13 @@ def score(
     mesh = _mesh(params)
     parts = math.prod(mesh.shape.get(axis, 1) for axis in ("data", "fsdp")) if mesh else 1
     rows = -(-min(batch_size, max(1, len(held.windows))) // parts) * parts
-    chunk = max(1, CHUNK_LOGITS // (rows * config.vocab_rows))
 
     nats = np.zeros(len(held.bytes))
     for start in range(0, len(held.windows), rows):
         batch = held.rows(start, rows)
         document = batch.pop("document")
         placed = {name: _placed(values, mesh) for name, values in batch.items()}
-        nll = np.asarray(token_nll(config, graphdef, params, **placed, dtype=jnp.dtype(dtype), chunk=chunk, mesh=mesh))
+        nll = np.asarray(token_nll(config, graphdef, params, **placed, dtype=jnp.dtype(dtype), mesh=mesh))
         scored = document >= 0
         nats += np.bincount(document[scored], nll[scored].astype(np.float64), minlength=len(nats))
     bits, total = nats / math.log(2), int(held.bytes.sum())
@@ -132,7 +131,7 @@ def score(
     )
 
 
-@partial(jax.jit, static_argnames=("config", "graphdef", "dtype", "chunk", "mesh"))
+@partial(jax.jit, static_argnames=("config", "graphdef", "dtype", "mesh"))
 def token_nll(
     config: DecoderConfig,
     graphdef: nnx.GraphDef,
@@ -141,22 +140,21 @@ def token_nll(
     segments: Int[Array, "b t"],
     positions: Int[Array, "b t"],
     dtype: Any,
-    chunk: int,
     mesh: Any = None,
 ) -> Float[Array, "b t"]:
     """-ln p(tokens[:, i] | tokens[:, :i] of the same segment) in float32; means nothing where a segment begins.
 
-    Logits are made for `chunk` places of each row at a time, so at most b * chunk * V of them exist.
+    Logits are made for some places of each row at a time, so at most `CHUNK_LOGITS` of them (or b * V) exist.
     """
     hidden = hidden_states(graphdef, params, tokens, positions, segments, dtype)
     targets = jnp.roll(tokens, -1, axis=1)
-    t = tokens.shape[1]
-    count = -(-t // min(chunk, t))
+    b, t = tokens.shape
+    count = -(-t // min(t, max(1, CHUNK_LOGITS // (b * config.vocab_rows))))
     size = -(-t // count)
 
     def chunks(x: Array) -> Array:  # [b, t, ...] -> [count, b, size, ...]
         x = jnp.pad(x, [(0, 0), (0, count * size - t)] + [(0, 0)] * (x.ndim - 2))
-        return jnp.moveaxis(x.reshape(x.shape[0], count, size, *x.shape[2:]), 1, 0)
+        return jnp.moveaxis(x.reshape(b, count, size, *x.shape[2:]), 1, 0)
 
     def nll(args: tuple[Array, Array]) -> Array:
         scores = logits(config, params, args[0]).astype(jnp.float32)
@@ -164,7 +162,7 @@ def token_nll(
         return jax.nn.logsumexp(scores, axis=-1) - picked
 
     values = jnp.moveaxis(jax.lax.map(nll, (chunks(hidden), chunks(targets))), 0, 1)
-    values = jnp.roll(values.reshape(tokens.shape[0], -1)[:, :t], 1, axis=1)
+    values = jnp.roll(values.reshape(b, -1)[:, :t], 1, axis=1)
     if mesh is not None:
         values = jax.lax.with_sharding_constraint(values, NamedSharding(mesh, PartitionSpec()))
     return values
