@@ -12,7 +12,19 @@ from saltjax.train.mesh import check_batch, make_mesh
 from saltjax.train.sharding import leaves, nested, opt_shardings, param_shardings, replicated_notes, rule
 from saltjax.train.trainable import trainable
 
-SIZES = dict(vocab_size=64, hidden_size=16, layers=3, heads=4, kv_heads=2, head_dim=4, mlp_size=32, max_positions=32)
+SIZES = {
+    
+    "vocab_size": 64,
+    "hidden_size": 16,
+    "layers": 3,
+    "heads": 4,
+    "kv_heads": 2,
+    "head_dim": 4,
+    "mlp_size": 32,
+    "max_positions": 32,
+,
+    ,
+}  # fmt: skip
 
 
 def abstract(**changes):

@@ -3,6 +3,8 @@
 The whole use of Orbax's v1 API is in this file; it still lives under `experimental` there.
 """
 
+import logging
+import shutil
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -11,6 +13,9 @@ from orbax.checkpoint import v1 as ocp
 
 from saltjax.errors import UserError
 from saltjax.train.step import State
+
+# Orbax logs a failure with tracebacks from several threads and then raises it; one line of ours is enough.
+logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)
 
 Checkpoints: TypeAlias = ocp.training.Checkpointer
 
@@ -39,7 +44,7 @@ def save(checkpoints: Checkpoints, state: State, data: dict) -> None:
         checkpoints.save_checkpointables_async(
             step, {"params": state.params, "optimizer": state.opt_state, "data": data}, force=True
         )
-    except OSError as error:
+    except Exception as error:  # also that of a save before this one
         raise _unwritten(checkpoints, error) from error
 
 
@@ -52,6 +57,8 @@ def finish(checkpoints: Checkpoints) -> None:
 
 
 def _unwritten(checkpoints: Checkpoints, error: Exception) -> UserError:
+    for partial in Path(checkpoints.directory).glob("*.orbax-checkpoint-tmp"):
+        shutil.rmtree(partial, ignore_errors=True)  # gives its space back
     checkpoints.reload()
     last = checkpoints.latest
     kept = f"the last whole checkpoint is step {last.step}" if last else "there is no whole checkpoint yet"

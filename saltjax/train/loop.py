@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from saltjax.errors import UserError
+from saltjax.hub.directory import FULL
 from saltjax.models.model import Model
 from saltjax.train import checkpoint, metrics, plots
 from saltjax.train.forward import decoder_forward
@@ -27,6 +28,7 @@ Score = Callable[[dict], dict[str, float]]
 PLOT_EVERY = 30.0  # seconds, at evaluations; the end always draws
 
 
+@runtime_checkable
 class Batches(Protocol):
     """An endless Grain iterator of dicts tokens, segments, positions: int32 [local batch, seq_len]."""
 
@@ -161,6 +163,11 @@ def train(model: Model, batches: Batches, run: Run, score: Score | None = None, 
             settle()
             if stop() and step not in saved:
                 save(state)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            good = f"the last whole checkpoint is step {max(saved)}" if saved else "there is no checkpoint yet"
+            raise UserError(f"{run.path}: the disk is full; {good}; free some space and resume") from error
         finally:
             log.close()
             try:
@@ -189,6 +196,6 @@ def _summary(run: Run, model: Model, spec: str, mesh: Mesh, learning: int) -> st
     total = sum(x.size for x in jax.tree.leaves(model.params))
     axes = " x ".join(f"{name}={size}" for name, size in mesh.shape.items())
     return (
-        f"{run.path}: {learning / 1e6:,.1f} of {total / 1e6:,.1f} M parameters learn (trainable={spec}), "
+        f"{run.path}: {learning:,} of {total:,} parameters learn (trainable={spec}), "
         f"mesh {axes} on {mesh.size} of {len(jax.devices())} {jax.devices()[0].platform} devices"
     )

@@ -16,7 +16,8 @@ class Progress:
 
     def __init__(self, total: int, done: int):
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
-        self._total, self._first, self._start = total, done, time.monotonic()
+        self._total = total
+        self._since: tuple[int, float] | None = None  # the first step that we see ends the compiling
         self._last_line = -EVERY
         self._bar: Bar | None = None
         if sys.stderr.isatty():
@@ -47,8 +48,12 @@ class Progress:
                 self._bar.update(self._task, now=now)
         elif now and (time.monotonic() - self._last_line >= EVERY or done == self._total):
             self._last_line = time.monotonic()
-            left = (self._last_line - self._start) / max(done - self._first, 1) * (self._total - done)
-            self.say(f"step {done}/{self._total}  {now}  {_clock(left)} left")
+            left = ""
+            if self._since and done > self._since[0]:
+                rate = (self._last_line - self._since[1]) / (done - self._since[0])
+                left = f"  {_clock(rate * (self._total - done))} left"
+            self.say(f"step {done}/{self._total}  {now}{left}")
+        self._since = self._since or (done, time.monotonic())
 
 
 def _clock(seconds: float) -> str:
