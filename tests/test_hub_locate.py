@@ -22,7 +22,7 @@ def test_a_directory_is_itself(tmp_path, monkeypatch):
 
 
 def test_names_that_are_no_model(tmp_path):
-    with pytest.raises(UserError, match="no such directory"):
+    with pytest.raises(UserError, match=r"no such directory \(a hub id is written"):
         locate(tmp_path / "missing")
     with pytest.raises(UserError, match="no such directory"):
         locate("missing")

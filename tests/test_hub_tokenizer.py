@@ -7,7 +7,7 @@ import zoo
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
 
 from saltjax.errors import UserError
-from saltjax.hub.tokenizer import load_tokenizer, surviving_chat_template, write_causal_tokenizer
+from saltjax.hub.tokenizer import load_tokenizer, write_causal_tokenizer
 
 TEXTS = ("Wir wohnen in einem Haus.", "der Fluss, die Stadt", "Ende", "", " Raum  davor und zwei")
 ROLES = {  # kind: (bos, eos, pad)
@@ -124,17 +124,9 @@ def test_a_model_type_that_forces_its_own_class(tmp_path):
 
 
 def test_chat_template(tmp_path):
-    source = load_tokenizer(zoo.llama(tmp_path / "s", chat_template=zoo.CHAT))
-    target = zoo.tokenizer("wordpiece", "de")
-    assert surviving_chat_template(source, target) == zoo.CHAT
-    result = written(tmp_path / "out", target, "wordpiece", chat_template=zoo.CHAT)
+    result = written(tmp_path, zoo.tokenizer("wordpiece", "de"), "wordpiece", chat_template=zoo.CHAT)
     text = result.apply_chat_template([{"role": "user", "content": "Haus"}], tokenize=False)
     assert text == "[CLS]user: Haus\n"
-    source.chat_template = "<|eot_id|>" + zoo.CHAT
-    assert surviving_chat_template(source, target) is None
-    assert surviving_chat_template(source, source) is not None
-    source.chat_template = None
-    assert surviving_chat_template(source, target) is None
 
 
 def test_ids_that_do_not_exist(tmp_path):

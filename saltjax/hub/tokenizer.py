@@ -97,16 +97,6 @@ def bos_only(post_processor: dict[str, Any] | None, bos: str, bos_id: int) -> di
     return {"type": "Sequence", "processors": [*kept, template]} if kept else template
 
 
-def surviving_chat_template(source: PreTrainedTokenizerBase, target: PreTrainedTokenizerBase) -> str | None:
-    """The source's chat template if every special token that it spells out is a token of the target too."""
-    template = source.chat_template
-    if not isinstance(template, str):  # none, or several by name
-        return None
-    spelled = [str(token) for token in source.added_tokens_decoder.values() if str(token) in template]
-    vocabulary = target.get_vocab()
-    return template if all(token in vocabulary for token in spelled) else None
-
-
 def _piece(tokenizer: PreTrainedTokenizerBase, token_id: int, argument: str) -> str:
     piece = tokenizer.backend_tokenizer.id_to_token(token_id)
     if piece is None:
