@@ -1,4 +1,8 @@
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -49,6 +53,20 @@ def test_it_can_be_tokenised_and_cached(directory, tmp_path):
     assert store.counts.bytes == sum(len(text.encode()) for text in TEXTS)
     assert tokenized([TfdsSplit(directory)], tokenizer, tmp_path).directory == store.directory
     assert TfdsSplit(directory, split="bad").fingerprint() != TfdsSplit(directory).fingerprint()
+
+
+def test_a_name_is_prepared_where_tfds_keeps_its_sets_and_stdout_stays_clean(tmp_path):
+    script = "import test_data_tfds as t; print(len(list(t.TfdsSplit('tiny_text').documents())))"
+    for _ in range(2):  # made, then found
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            cwd=Path(__file__).parent,
+            env={**os.environ, "TFDS_DATA_DIR": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[1])},
+            capture_output=True,
+            text=True,
+        )
+        assert done.stdout == "31\n", done.stderr
+    assert (tmp_path / "tiny_text/1.0.0/dataset_info.json").is_file()
 
 
 def test_a_part_of_a_split(directory):

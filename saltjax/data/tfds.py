@@ -1,6 +1,8 @@
 """Documents from TensorFlow Datasets, without TensorFlow: sets prepared as array_record."""
 
+import contextlib
 import hashlib
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -56,7 +58,8 @@ class TfdsSplit:
             if (directory / "dataset_info.json").is_file():
                 return tfds.builder_from_directory(directory)
             builder = tfds.builder(self.name, file_format="array_record")
-            builder.download_and_prepare(file_format="array_record")
+            with contextlib.redirect_stdout(sys.stderr):  # TFDS announces a download with print
+                builder.download_and_prepare(file_format="array_record")
             return builder
         except Exception as error:  # TFDS raises anything here: no network, no TensorFlow, no such name
             raise UserError(
