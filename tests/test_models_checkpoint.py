@@ -15,13 +15,17 @@ from saltjax.models import (
     DecoderConfig,
     abstract_model,
     export_tensors,
+    family_of,
     hidden_states,
+    layout,
+    load,
     load_model,
     logits,
     random_model,
 )
 
 torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
 SPECS = {  # one mesh axis per kind of size, as a trainer would have it
     "table": ("tensor", "fsdp"), "q": (None, "fsdp", "tensor"), "k": (None, "fsdp"), "v": (None, "fsdp"),
     "o": (None, "tensor", None, "fsdp"), "gate": (None, "fsdp", "tensor"), "up": (None, "fsdp", "tensor"),
@@ -61,6 +65,14 @@ def test_round_trip_is_bit_equal(tmp_path, dtype, tied):
     for name, array in exported.items():
         assert str(array.dtype) == dtype and array.flags.c_contiguous
         assert array.tobytes() == stored[name].contiguous().view(torch.uint8).numpy().tobytes(), name
+
+
+def test_loading_in_many_slabs_is_loading_in_one(tmp_path, monkeypatch):
+    path, _ = tiny(tmp_path / "m", "bfloat16")
+    whole = load_model(path)
+    monkeypatch.setattr(load, "SLAB", 700)  # a few rows
+    for a, b in zip(jax.tree.leaves(whole.params), jax.tree.leaves(load_model(path).params), strict=True):
+        assert (np.asarray(a) == np.asarray(b)).all()
 
 
 def test_parameter_tree_is_the_one_that_sharding_rules_know():
@@ -119,8 +131,6 @@ def test_loading_reads_a_shard_and_not_the_whole(tmp_path, monkeypatch):
     path, _ = tiny(tmp_path / "m", intermediate_size=78)
     _, shardings = on_mesh()
     parts = []
-    from saltjax.models import load
-
     whole = load._read
     monkeypatch.setattr(load, "_read", lambda *args: parts.append(whole(*args)) or parts[-1])
     model = load_model(path, shardings, pad_vocab_to=2)
@@ -177,6 +187,16 @@ def test_an_unsupported_field_is_refused_by_name(tmp_path, changes, named):
     with pytest.raises(UserError, match=named) as error:
         load_model(path)
     assert "\n" not in str(error.value) and "config.json" in str(error.value)
+
+
+def test_a_field_that_a_later_transformers_adds_is_not_ignored():
+    class Later(transformers.LlamaConfig):
+        residual_scale: float = 1.0
+
+    small = {"hidden_size": 64, "num_attention_heads": 4}
+    assert family_of(Later(**small)).decoder_config(Later(**small)).heads == 4
+    with pytest.raises(UserError, match=r"residual_scale=2\.0"):
+        family_of(Later(**small)).decoder_config(Later(**small, residual_scale=2.0))
 
 
 def test_all_unsupported_fields_come_in_one_error(tmp_path):
@@ -243,8 +263,6 @@ def test_remat_by_an_unknown_name_is_an_error(tmp_path):
 
 
 def test_layout_patterns_name_the_same_axes_on_both_sides():
-    from saltjax.models import layout
-
     array = np.arange(48).reshape(6, 8)
     view = layout.from_stored("(h k) d -> d h k", array, (8, 2, 3))
     assert np.shares_memory(view, array) and view[5, 1, 2] == array[5, 5]

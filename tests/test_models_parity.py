@@ -87,6 +87,14 @@ def test_padded_and_packed_inputs_equal_each_piece_alone(tmp_path):
         assert np.abs(got[row, at : at + len(piece)] - theirs(reference, piece[None])[0]).max() < 1e-4
 
 
+def test_positions_are_those_given_and_not_counted(tmp_path):
+    path, reference = tiny(tmp_path / "m", **SHAPES["llama3 rope"])
+    tokens, positions = ids((1, 30)), np.cumsum(ids((1, 30), vocab=9), axis=1, dtype=np.int32)
+    every = torch.ones(tokens.shape, dtype=torch.long)  # without a mask transformers takes the gaps for packing
+    expected = theirs(reference, tokens, position_ids=torch.as_tensor(positions).long(), attention_mask=every)
+    assert np.abs(ours(load_model(path), tokens, positions) - expected).max() < 1e-4
+
+
 def test_right_padding_equals_pytorch_with_an_attention_mask(tmp_path):
     path, reference = tiny(tmp_path / "m")
     model = load_model(path)

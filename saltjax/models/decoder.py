@@ -107,8 +107,9 @@ def hidden_states(
     and 0 for padding (whose hidden states mean nothing); `positions` count within a piece. `remat` says what the
     backward pass keeps: none (everything), block (the blocks' inputs) or dots (and the projections' results).
 
-    `constrain` is applied to the activations [b, t, d] after the embedding and after every block. On a mesh give it
-    `lambda x: jax.lax.with_sharding_constraint(x, sharding)`; without it XLA may replicate the embedding's output.
+    `constrain` is applied to the activations [b, t, d] after the embedding and after every block: on a mesh
+    `lambda x: jax.lax.with_sharding_constraint(x, sharding)`, else XLA may replicate them or cut them along d. A table
+    that is split along d too has to be gathered along it by the caller, or the lookup is done on every device.
     """
     if remat not in REMAT:
         raise ValueError(f"remat is {remat!r}, it must be one of {', '.join(REMAT)}")
