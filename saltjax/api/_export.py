@@ -51,7 +51,9 @@ def max_logit_difference(directory: Path) -> float | None:
         return None
     import torch
     from transformers import AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     model = load_model(directory)
     length = min(64, model.config.max_positions)
     tokens = np.random.default_rng(0).integers(0, model.config.vocab_size, (1, length), dtype=np.int32)

@@ -1,12 +1,15 @@
 """The command line. One file a command; this one starts the program and turns a user's mistake into one line."""
 
 import os
+import signal
 import sys
 
 
 def main() -> None:
     """Entry point: 0 on success, 2 on a user's mistake (one line, no traceback), 130 when interrupted."""
     _quiet()
+    # A polite kill cleans up as Ctrl-C does (training sets its own handler, which saves first).
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     from saltjax.cli.app import app
     from saltjax.cli.arguments import one_value_each
     from saltjax.errors import UserError
@@ -27,6 +30,7 @@ def _quiet() -> None:
         ("TF_CPP_MIN_LOG_LEVEL", "3"),
         ("TRANSFORMERS_VERBOSITY", "error"),
         ("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1"),
+        ("HF_HUB_DISABLE_PROGRESS_BARS", "0" if sys.stderr.isatty() else "1"),
         ("TOKENIZERS_PARALLELISM", "true"),
         ("JAX_COMPILATION_CACHE_DIR", os.path.expanduser("~/.cache/saltjax/xla")),
         ("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3"),

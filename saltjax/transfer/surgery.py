@@ -68,7 +68,8 @@ def operate(source: Patient, target: Patient, initialisation: Initialisation, ou
     ends = causal_roles(target.vocabulary.roles)
     _write_config(source, target.vocabulary, ends, out)
     template, notes = _chat_template(source, target)
-    write_causal_tokenizer(target.tokenizer, out, ends.bos, ends.eos, ends.pad, template)
+    positions = getattr(text_config(source.config), "max_position_embeddings", None)
+    write_causal_tokenizer(target.tokenizer, out, ends.bos, ends.eos, ends.pad, template, max_length=positions)
     return [*ends.notes, *notes]
 
 
