@@ -21,7 +21,6 @@ from saltjax.train.loop import train
 from saltjax.train.run import Run
 
 SIZES = {
-    
     "vocab_size": 50,
     "hidden_size": 16,
     "layers": 2,
@@ -30,9 +29,7 @@ SIZES = {
     "head_dim": 8,
     "mlp_size": 32,
     "max_positions": 32,
-,
-    ,
-}  # fmt: skip
+}
 BASE = ["batch_size=4", "warmup_steps=2", "learning_rate=1e-2", "log_every=1", "mesh.fsdp=1", "compute_dtype=float32"]
 
 

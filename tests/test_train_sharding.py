@@ -13,7 +13,6 @@ from saltjax.train.sharding import leaves, nested, opt_shardings, param_sharding
 from saltjax.train.trainable import trainable
 
 SIZES = {
-    
     "vocab_size": 64,
     "hidden_size": 16,
     "layers": 3,
@@ -22,9 +21,7 @@ SIZES = {
     "head_dim": 4,
     "mlp_size": 32,
     "max_positions": 32,
-,
-    ,
-}  # fmt: skip
+}
 
 
 def abstract(**changes):

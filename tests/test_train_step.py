@@ -19,7 +19,6 @@ from saltjax.train.step import global_batch, make_step, mean_loss, start
 from saltjax.train.trainable import select, trainable
 
 SIZES = {
-    
     "vocab_size": 50,
     "hidden_size": 16,
     "layers": 3,
@@ -28,9 +27,7 @@ SIZES = {
     "head_dim": 4,
     "mlp_size": 32,
     "max_positions": 32,
-,
-    ,
-}  # fmt: skip
+}
 CONFIG = read_config(None, ["steps=10", "warmup_steps=2", "batch_size=8", "learning_rate=1e-2", "weight_decay=0.1"])
 
 
