@@ -20,6 +20,8 @@ from saltjax.train.config import read_config
 from saltjax.train.loop import train
 from saltjax.train.run import Run
 
+pytestmark = pytest.mark.filterwarnings("ignore:Sharding info not provided")  # of loading all, to compare it
+
 SIZES = {
     "vocab_size": 50,
     "hidden_size": 16,
@@ -148,7 +150,6 @@ def test_what_a_run_returns_and_leaves(straight):
     assert list((run.path / "tensorboard").glob("events.*"))
 
 
-@pytest.mark.filterwarnings("ignore:Sharding info not provided")
 def test_the_first_phase_moves_embeddings_only_and_what_joins_starts_fresh(phased):
     run, _ = phased
     first = checkpoint.load_params(run.checkpoints, 3)[1]
@@ -195,7 +196,6 @@ def test_a_signal_saves_and_says_how_to_resume(tmp_path, capfd, straight):
     assert bits(run, 6) == bits(straight[0], 6)
 
 
-@pytest.mark.filterwarnings("ignore:Sharding info not provided")
 def test_steps_0_writes_the_starting_checkpoint_and_more_steps_go_on_from_it(tmp_path):
     run = new_run(tmp_path, "steps=0")
     result = train(fresh_model(), fresh_batches(), run, table_mean)
@@ -254,7 +254,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_last_checkpoint_whole(tmp_path, 
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert "Traceback" not in capfd.readouterr().err
-    assert [folder.name for folder in run.checkpoints.iterdir()] == ["5"]
+    assert {folder.name for folder in run.checkpoints.iterdir()} == {"1", "2", "3", "4", "5"}
     assert train(fresh_model(), fresh_batches(), run).step == 6
     assert bits(run, 6) == bits(straight[0], 6)
 
