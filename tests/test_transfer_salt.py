@@ -114,6 +114,20 @@ def test_degenerate_neighbours_get_the_minimum_norm_weights():
         np.testing.assert_allclose(weights, want, atol=2e-6)
 
 
+@pytest.mark.parametrize("short, counts", [(1e-2, True), (1e-5, True), (1e-8, False)])
+def test_a_neighbour_far_shorter_than_the_others_does_not_count(short, counts):
+    """Singular values below 5e-7 of the largest are noise; inverting one would give a row of astronomic length."""
+    rng = np.random.default_rng(3)
+    for k, ht in ((6, 20), (20, 6)):
+        E = rng.normal(size=(k, ht))
+        (E if k < ht else E.T)[2] *= short
+        e = rng.normal(size=ht)
+        weights, _, _ = fitted(E, e)
+        E = E.astype(np.float32).astype(np.float64)
+        want = e.astype(np.float32) @ np.linalg.pinv(E, rcond=0 if counts else 1e-6)
+        np.testing.assert_allclose(weights, want, rtol=1e-4, atol=1e-5 * np.abs(want).max())
+
+
 @pytest.mark.parametrize("condition, tolerance", [(1e1, 1e-5), (1e3, 1e-4), (1e6, 1e-3)])
 def test_accuracy_falls_no_faster_than_the_condition_number(condition, tolerance):
     rng = np.random.default_rng(2)

@@ -11,6 +11,7 @@ from saltjax.transfer.blocks import by_size, in_blocks
 HIGHEST = jax.lax.Precision.HIGHEST
 REFINEMENTS = 2
 PIVOT_FLOOR = 1e-4  # a smaller pivot of the unit-diagonal Gram matrix: float32 may not resolve the row
+NORM_FLOOR = 1e-3  # a neighbour that much shorter than the longest: whether it counts is for float64 to say
 RCOND = 5e-7  # singular values below this share of the largest count as zero: four float32 roundings
 
 
@@ -25,13 +26,13 @@ def minimum_norm_weights(
     `cond(E) 1e-7` and not its square (corrected semi-normal equations, Björck 1987).
 
     Returns w [K] (0 outside), the relative residual `||e - w E|| / ||e||`, and whether float32 can be trusted with
-    this row: full rank on the smaller side and no pivot below `PIVOT_FLOOR`.
+    this row: full rank on the smaller side, no pivot below `PIVOT_FLOOR`, no length below `NORM_FLOOR` of the longest.
     """
     E = jnp.where(inside[:, None], neighbours, 0)
     width, dim = E.shape
     if width <= dim:
         norms = jnp.linalg.norm(E, axis=1)
-        scale = jnp.where(norms > 0, 1 / jnp.where(norms > 0, norms, 1), 0)  # a zero neighbour gets weight 0
+        scale = _inverse(norms)  # a zero neighbour gets weight 0
         U = E * scale[:, None]
         factor, smallest = _cholesky(jnp.matmul(U, U.T, precision=HIGHEST), empty=norms == 0)
         w = jnp.zeros(width)
@@ -41,7 +42,7 @@ def minimum_norm_weights(
         w = w * scale
     else:
         norms = jnp.linalg.norm(E, axis=0)
-        scale = jnp.where(norms > 0, 1 / jnp.where(norms > 0, norms, 1), 0)
+        scale = _inverse(norms)
         U = E * scale[None, :]
         factor, smallest = _cholesky(jnp.matmul(U.T, U, precision=HIGHEST), empty=norms == 0)
         w = jnp.zeros(width)
@@ -49,9 +50,14 @@ def minimum_norm_weights(
             unexplained = (row - jnp.matmul(w, E, precision=HIGHEST)) * scale
             w = w + jnp.matmul(U, cho_solve((factor, True), unexplained), precision=HIGHEST)
     unexplained = jnp.linalg.norm(row - jnp.matmul(w, E, precision=HIGHEST))
-    size = jnp.linalg.norm(row)
-    residual = jnp.where(size > 0, unexplained / jnp.where(size > 0, size, 1), 0)
-    return w, residual, (smallest > PIVOT_FLOOR) & jnp.all(jnp.isfinite(w))
+    residual = unexplained * _inverse(jnp.linalg.norm(row))
+    even = jnp.all((norms == 0) | (norms > NORM_FLOOR * jnp.max(norms)))
+    return w, residual, even & (smallest > PIVOT_FLOOR) & jnp.all(jnp.isfinite(w))
+
+
+def _inverse(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """1 / x, and 0 for 0."""
+    return jnp.where(x > 0, 1 / jnp.where(x > 0, x, 1), 0)
 
 
 def _cholesky(gram: Float[Array, "m m"], empty: Bool[Array, " m"]) -> tuple[Float[Array, "m m"], Float[Array, ""]]:
