@@ -1,0 +1,47 @@
+"""A small Llama with random weights as an ordinary Hugging Face directory, ready for `saltjax adapt`."""
+
+from pathlib import Path
+
+from transformers import LlamaConfig, PreTrainedTokenizerFast
+
+from saltjax.hub.shards import write_checkpoint
+from saltjax.models.export import export_tensors
+from saltjax.models.families import family_of
+from saltjax.models.model import random_model
+
+
+def write_llama(
+    out: str | Path,
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    hidden_size: int,
+    layers: int,
+    heads: int,
+    kv_heads: int,
+    positions: int,
+    tied: bool = True,
+    seed: int = 0,
+) -> Path:
+    """config.json, float32 safetensors and the tokenizer; the MLP is 8/3 as wide as the model (Llama's share), rounded
+    up to a multiple of 16. Same arguments, same bytes."""
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    config = LlamaConfig(
+        architectures=["LlamaForCausalLM"],
+        vocab_size=len(tokenizer),
+        hidden_size=hidden_size,
+        intermediate_size=-(-hidden_size * 8 // 3 // 16) * 16,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        max_position_embeddings=positions,
+        tie_word_embeddings=tied,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        dtype="float32",
+    )
+    config.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    model = random_model(family_of(config).decoder_config(config), seed)
+    write_checkpoint(out, export_tensors(model.config, model.params, model.dtypes))
+    return out
