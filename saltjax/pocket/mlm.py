@@ -163,7 +163,7 @@ def masked_loss(
     seen = windows.at[rows, where].set(jnp.where(counted, shown, truth))
     hidden = bert.hidden_states(params, seen, jnp.ones_like(seen, bool), shape.heads)
     nll = optax.softmax_cross_entropy_with_integer_labels(bert.token_logits(params, hidden[rows, where]), truth)
-    return jnp.sum(nll * counted) / jnp.sum(counted)
+    return jnp.sum(nll * counted) / jnp.maximum(jnp.sum(counted), 1)
 
 
 def _run(optimiser, recipe: Recipe, shape: bert.Shape, ids: SpecialIds, state, stream, start, count: int):
@@ -184,15 +184,14 @@ def _run(optimiser, recipe: Recipe, shape: bert.Shape, ids: SpecialIds, state, s
 def _held_out_loss(
     recipe: Recipe, shape: bert.Shape, ids: SpecialIds, params: dict, windows: Int[Array, "n t"]
 ) -> Float[Array, ""]:
-    """The mean over whole batches (what is left over at the end is not scored), the same tokens hidden every time."""
-    size = min(recipe.batch_size, len(windows))
-    batches = windows[: len(windows) // size * size].reshape(-1, size, windows.shape[1])
-    keys = jax.random.split(jax.random.key(1), len(batches))
+    """The mean over all windows, in each of which the same tokens are hidden every time."""
 
     def score(both: tuple[Array, Array]) -> Float[Array, ""]:
-        return masked_loss(params, *both, ids, shape, recipe.mask_share)
+        key, window = both
+        return masked_loss(params, key, window[None], ids, shape, recipe.mask_share)
 
-    return jax.lax.map(score, (keys, batches)).mean()
+    keys = jax.random.split(jax.random.key(1), len(windows))
+    return jnp.mean(jax.lax.map(score, (keys, windows), batch_size=recipe.batch_size))
 
 
 def _optimiser(recipe: Recipe) -> optax.GradientTransformation:
