@@ -84,7 +84,7 @@ def lines(run: Run) -> list[dict]:
 
 def bits(run: Run, step: int) -> dict[str, bytes]:
     """Every bit of a checkpoint but the clock: parameters, moments, state of the data."""
-    with checkpoint.Checkpoints(run.checkpoints.resolve()) as checkpoints:
+    with checkpoint.open_checkpoints(run.checkpoints) as checkpoints:
         found = checkpoints.load_checkpointables(step, None)
     found["data"].pop("seconds")
     flat, _ = jax.tree_util.tree_flatten_with_path(found)
@@ -160,7 +160,7 @@ def test_the_first_phase_moves_embeddings_only_and_what_joins_starts_fresh(phase
     jax.tree.map(np.testing.assert_array_equal, first["layers"], start["layers"])
     assert not np.array_equal(last["layers"]["mlp"]["up"][0], start["layers"]["mlp"]["up"][0])
     np.testing.assert_array_equal(last["layers"]["mlp"]["up"][1], start["layers"]["mlp"]["up"][1])
-    with checkpoint.Checkpoints(run.checkpoints.resolve()) as checkpoints:
+    with checkpoint.open_checkpoints(run.checkpoints) as checkpoints:
         early = checkpoints.load_checkpointables(2, None)["optimizer"]
         late = checkpoints.load_checkpointables(4, None)["optimizer"]
     assert set(early) == {"embed.table", "head.table"}
@@ -239,21 +239,22 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_
     assert checkpoint.steps(run.checkpoints) == [2]
 
 
-def test_a_full_disk_is_one_line_and_leaves_the_last_checkpoint_whole(tmp_path, capfd, straight):
+@pytest.mark.parametrize("room", [100, 4000])  # bytes a file: too small for a line of metrics, for a checkpoint
+def test_a_full_disk_is_one_line_and_leaves_the_last_checkpoint_whole(tmp_path, caplog, straight, room):
     old = killed(straight[0], tmp_path / "run", 5)
     run = new_run(old.path, *STRAIGHT, "eval_every=1", "keep_checkpoints=1")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def score(params):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
         return {}
 
     try:
-        with pytest.raises(UserError, match=r"could not be written .* last whole checkpoint is step 5"):
+        with pytest.raises(UserError, match=r"last whole checkpoint is step 5; free some space"):
             train(fresh_model(), fresh_batches(), run, score)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert "Traceback" not in capfd.readouterr().err
+    assert not caplog.records  # Orbax would log a traceback for each of its threads
     assert {folder.name for folder in run.checkpoints.iterdir()} == {"1", "2", "3", "4", "5"}
     assert train(fresh_model(), fresh_batches(), run).step == 6
     assert bits(run, 6) == bits(straight[0], 6)

@@ -5,6 +5,8 @@ The whole use of Orbax's v1 API is in this file; it still lives under `experimen
 
 import logging
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,17 +22,26 @@ logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathnam
 Checkpoints: TypeAlias = ocp.training.Checkpointer
 
 
-def open_checkpoints(directory: Path, keep: int = 3) -> Checkpoints:
-    """The checkpoints of a run, of which the last `keep` are kept. Close it: saving goes on in the background."""
-    latest = ocp.training.preservation_policies.LatestN(keep)
-    return Checkpoints(directory.resolve(), preservation_policy=latest, cleanup_tmp_directories=True)
+def open_checkpoints(directory: Path, keep: int | None = None) -> Checkpoints:
+    """The checkpoints of a run, to be closed: saving goes on in the background. With `keep`, for writing: only the
+    last so many are kept, and what an earlier kill left half written is removed."""
+    context = ocp.Context()
+    registry = ocp.handlers.local_registry(include_global_registry=True)
+    registry.add(
+        ocp.handlers.JsonHandler, checkpointable_name="data"
+    )  # a readable file; as a tree of arrays it would become binary
+    context.checkpointables.registry = registry
+    latest = ocp.training.preservation_policies.LatestN(keep) if keep else None
+    return Checkpoints(
+        directory.resolve(), context=context, preservation_policy=latest, cleanup_tmp_directories=keep is not None
+    )
 
 
 def steps(directory: Path) -> list[int]:
     """The steps of which there is a whole checkpoint, ascending."""
     if not directory.is_dir():
         return []
-    with Checkpoints(directory.resolve()) as checkpoints:
+    with open_checkpoints(directory) as checkpoints:
         return [checkpoint.step for checkpoint in checkpoints.checkpoints]
 
 
@@ -48,12 +59,18 @@ def save(checkpoints: Checkpoints, state: State, data: dict) -> None:
         raise _unwritten(checkpoints, error) from error
 
 
-def finish(checkpoints: Checkpoints) -> None:
-    """Wait until everything is written. UserError when it could not be (a full disk)."""
+@contextmanager
+def finishing(checkpoints: Checkpoints) -> Iterator[None]:
+    """Leaves only when everything is written and closed. UserError when it could not be (a full disk)."""
     try:
-        checkpoints.wait()
-    except Exception as error:
-        raise _unwritten(checkpoints, error) from error
+        yield
+    finally:
+        try:
+            checkpoints.wait()
+        except Exception as error:
+            raise _unwritten(checkpoints, error) from error
+        finally:
+            checkpoints.close()
 
 
 def _unwritten(checkpoints: Checkpoints, error: Exception) -> UserError:
@@ -84,7 +101,7 @@ def load_params(directory: Path, step: int | None = None, like: Any = None) -> t
         raise UserError(f"{directory}: there is no checkpoint in this run yet; run `saltjax adapt` first")
     if step is not None and step not in there:
         raise UserError(f"{directory}: there is no checkpoint of step {step}; there are {', '.join(map(str, there))}")
-    with Checkpoints(directory.resolve()) as checkpoints:
+    with open_checkpoints(directory) as checkpoints:
         chosen = there[-1] if step is None else step
         if like is None:
             here = jax.sharding.SingleDeviceSharding(jax.devices()[0])

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -112,9 +113,9 @@ def train(model: Model, batches: Batches, run: Run, score: Score | None = None, 
         checkpoint.save(checkpoints, state, data)
         saved.add(step)
 
-    log = metrics.Log(run.metrics, step if saved else None)
     with Progress(config.steps, step) as progress, stop_wish(progress.say) as stop:
-        try:
+        log = metrics.Log(run.metrics, step if saved else None)
+        with _one_line_when_full(run, saved), checkpoint.finishing(checkpoints), log:
             progress.say(_summary(run, model, config.trainable, mesh, count(model.params, mask_for(config.steps))))
             for note in replicated_notes(model.params, mesh):
                 progress.say(note)
@@ -163,18 +164,7 @@ def train(model: Model, batches: Batches, run: Run, score: Score | None = None, 
             settle()
             if stop() and step not in saved:
                 save(state)
-        except OSError as error:
-            if error.errno not in FULL:
-                raise
-            good = f"the last whole checkpoint is step {max(saved)}" if saved else "there is no checkpoint yet"
-            raise UserError(f"{run.path}: the disk is full; {good}; free some space and resume") from error
-        finally:
-            log.close()
-            try:
-                checkpoint.finish(checkpoints)
-            finally:
-                checkpoints.close()
-        plots.draw(run.path)
+            plots.draw(run.path)
         if interrupted := stop() and (step < config.steps or bool(score and step not in evaluated)):
             progress.say(f"saved step {step} of {config.steps} in {run.path}; run the same command again to resume")
     return Trained(
@@ -186,6 +176,17 @@ def train(model: Model, batches: Batches, run: Run, score: Score | None = None, 
         interrupted=interrupted,
         params=state.params,
     )
+
+
+@contextmanager
+def _one_line_when_full(run: Run, saved: set[int]) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        good = f"the last whole checkpoint is step {max(saved)}" if saved else "there is no checkpoint yet"
+        raise UserError(f"{run.path}: the disk is full; {good}; free some space and resume") from error
 
 
 def _due(step: int, every: int, last: int, first: bool = False) -> bool:

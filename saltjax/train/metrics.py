@@ -7,10 +7,16 @@ checkpoints), seconds (training so far). An evaluation line: step, bits_per_byte
 
 import json
 import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.summary import scalar
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -31,23 +37,38 @@ def cut(path: Path, step: int) -> None:
 
 
 class Log:
-    """Appends lines to metrics.jsonl and to `tensorboard/` beside it."""
+    """Appends lines to metrics.jsonl and to `tensorboard/` beside it, at once and in this thread.
+
+    (tensorboardX's SummaryWriter writes from a thread, and waits for ever when that has died of a full disk.)
+    """
 
     def __init__(self, path: Path, resumed_at: int | None):
-        self._file = path.open("a", encoding="utf-8")
-        purge = None if resumed_at is None else resumed_at + 1
-        self._board = SummaryWriter(str(path.parent / "tensorboard"), purge_step=purge)
+        self._file = path.open("ab", buffering=0)
+        board = path.parent / "tensorboard"
+        board.mkdir(exist_ok=True)
+        self._board = EventsWriter(str(board / "events"))
+        if resumed_at is not None:  # TensorBoard forgets what it has from here on
+            start = SessionLog(status=SessionLog.START)
+            self._board.write_event(Event(wall_time=time.time(), step=resumed_at + 1, session_log=start))
+
+    def __enter__(self) -> "Log":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._file.close()
+        with suppress(OSError):  # every line was flushed; what fails now failed, and was raised, before
+            self._board.close()
 
     def write(self, line: dict[str, Any]) -> None:
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
-        for key, value in line.items():
-            if isinstance(value, dict):
-                for name, one in value.items():
-                    self._board.add_scalar(f"{key}/{name}", one, line["step"])
-            elif key != "step":
-                self._board.add_scalar(f"train/{key}", value, line["step"])
+        self._file.write((json.dumps(line) + "\n").encode())
+        for tag, value in _scalars(line):
+            self._board.write_event(Event(wall_time=time.time(), step=line["step"], summary=scalar(tag, value)))
+        self._board.flush()
 
-    def close(self) -> None:
-        self._file.close()
-        self._board.close()
+
+def _scalars(line: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    for key, value in line.items():
+        if isinstance(value, dict):
+            yield from ((f"{key}/{name}", one) for name, one in value.items())
+        elif key != "step":
+            yield f"train/{key}", value
