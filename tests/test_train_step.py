@@ -78,7 +78,7 @@ def test_loss_and_gradients_on_a_mesh_are_those_of_one_device():
         loss, grads = gradient(*sizes)(params, global_batch(batch(0), mesh))
         found.append((float(loss), {path: np.asarray(x) for path, x in leaves(grads)}))
     (loss, grads), (mesh_loss, mesh_grads) = found
-    model, params = stored()
+    model, params = fresh()
     rows = batch(0)
     inputs = [jnp.array(rows[name]) for name in ("tokens", "positions", "segments")]
     hidden = hidden_states(model.graphdef, params, *inputs)
