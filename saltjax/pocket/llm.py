@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import jax.numpy as jnp
 from transformers import LlamaConfig, PreTrainedTokenizerFast
 
 from saltjax.hub.shards import write_checkpoint
@@ -20,10 +21,11 @@ def write_llama(
     kv_heads: int,
     positions: int,
     tied: bool = True,
+    dtype: str = "float32",
     seed: int = 0,
 ) -> Path:
-    """config.json, float32 safetensors and the tokenizer; the MLP is 8/3 as wide as the model (Llama's share), rounded
-    up to a multiple of 16. Same arguments, same bytes."""
+    """config.json, safetensors in `dtype` (what training exports, too) and the tokenizer; the MLP is 8/3 as wide as the
+    model (Llama's share), rounded up to a multiple of 16. Same arguments, same bytes."""
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     config = LlamaConfig(
@@ -38,10 +40,11 @@ def write_llama(
         tie_word_embeddings=tied,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
-        dtype="float32",
+        dtype=dtype,
     )
     config.save_pretrained(out)
     tokenizer.save_pretrained(out)
     model = random_model(family_of(config).decoder_config(config), seed)
-    write_checkpoint(out, export_tensors(model.config, model.params, model.dtypes))
+    dtypes = dict.fromkeys(model.dtypes, jnp.dtype(dtype))
+    write_checkpoint(out, export_tensors(model.config, model.params, dtypes))
     return out
