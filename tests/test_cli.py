@@ -56,7 +56,7 @@ def test_the_three_commands(room, saltjax):
     status, out, err = saltjax(*adapt, "steps=4")
     assert status == 0, err
     first = json.loads(out)
-    assert first["steps"] == 4 and first["valid"]["held"]["bits_per_byte"] > 0 and first["tokens_per_second"] > 0
+    assert first["steps"] == 4 and first["valid"]["held"] > 0 and first["tokens_per_second"] > 0
     assert "ETA" in err or "left" in err or "step" in err
     status, out, err = saltjax(*adapt, "steps=8")  # the same command, longer: it resumes
     assert status == 0, err

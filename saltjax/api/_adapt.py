@@ -1,5 +1,7 @@
 """adapt: train a model directory on text, in a run directory that can be resumed."""
 
+import dataclasses
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,8 @@ from saltjax.train.run import create, is_run, resolved, resume, stored_dtypes
 from saltjax.train.sharding import param_shardings
 
 CACHE = Path("~/.cache/saltjax/tokens")
+# Rows of the vocabulary's tables on the devices; a constant, so that a run can be resumed on another mesh.
+VOCABULARY_MULTIPLE = 128
 
 
 def adapt(
@@ -46,7 +50,8 @@ def adapt(
     directory prepared as array_record. `valid`: held-out files, as PATH or NAME=PATH. Settings come from the YAML file
     `config` and then from `overrides` ("learning_rate=1e-4"); see `train.config.AdaptConfig`.
 
-    Returns run, steps, loss (nats a token), valid{NAME: bits_per_byte}, tokens_per_second, checkpoint, interrupted.
+    Returns run, steps, loss (nats a token), valid{NAME: bits per byte}, tokens_per_second, checkpoint, data{documents,
+    tokens, bytes, unknown, windows, padding}, interrupted.
     Raises UserError for a mistake in any of these, and on a resumed run for settings that differ from the run's.
     """
     run = Path(run)
@@ -75,10 +80,15 @@ def adapt(
             f"{directory}: the tokenizer gives id {store.counts.largest_id}, but the model has "
             f"{decoder.vocab_size} embedding rows; they do not belong together"
         )
-    if not len(Windows(store, settings.seq_len)):
+    windows = Windows(store, settings.seq_len)
+    if not len(windows):
         raise UserError(f"the tokenizer of {model} gives no token for this text")
-
-    pad = mesh.shape["tensor"]
+    counts = store.counts
+    print(
+        f"{counts.documents:,} documents, {counts.tokens:,} tokens of {counts.bytes / max(1, counts.tokens):.2f} bytes, "
+        f"{counts.unknown:,} unknown; {len(windows):,} windows of {settings.seq_len}, {windows.waste:.1%} padding",
+        file=sys.stderr,
+    )
 
     def shardings(params: Params) -> Any:
         return param_shardings(params, mesh)
@@ -86,10 +96,10 @@ def adapt(
     if is_run(run):
         opened = resume(run, settings, inputs)
     if is_run(run) and opened.checkpoints.is_dir() and any(opened.checkpoints.iterdir()):
-        padded = decoder.padded(pad)
+        padded = decoder.padded(VOCABULARY_MULTIPLE)
         loaded = Model(padded, *abstract_model(padded), stored_dtypes(opened))
     else:
-        loaded = load_model(locate(model), shardings, pad_vocab_to=pad)
+        loaded = load_model(locate(model), shardings, pad_vocab_to=VOCABULARY_MULTIPLE)
     if not is_run(run):
         opened = create(run, settings, inputs, directory, loaded.dtypes)
 
@@ -110,9 +120,10 @@ def adapt(
         "run": str(run),
         "steps": trained.step,
         "loss": trained.loss,
-        "valid": {name: {"bits_per_byte": value} for name, value in trained.valid.items()},
+        "valid": trained.valid,
         "tokens_per_second": trained.tokens_per_second,
         "checkpoint": str(trained.checkpoint) if trained.checkpoint else None,
+        "data": {**dataclasses.asdict(counts), "windows": len(windows), "padding": windows.waste},
         "interrupted": trained.interrupted,
     }
 

@@ -53,7 +53,7 @@ def adapt(
             console,
             ("steps", record["steps"]),
             ("loss", loss and f"{loss:.4f} nats a token"),
-            *((f"{name}", f"{value['bits_per_byte']:.4f} bits per byte") for name, value in record["valid"].items()),
+            *((name, f"{value:.4f} bits per byte") for name, value in record["valid"].items()),
             ("speed", speed and f"{speed:,.0f} tokens a second"),
             ("checkpoint", record["checkpoint"]),
         )

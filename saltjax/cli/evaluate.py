@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from saltjax.cli.output import Json, emit
+from saltjax.cli.output import Json, emit, warn
 
 
 def evaluate(
@@ -25,6 +25,14 @@ def evaluate(
     from saltjax import api
 
     record = api.evaluate(model, tasks, text=text or (), seq_len=seq_len, dtype=dtype, batch_size=batch_size)
+
+    lossy = [name for name, found in record["results"].items() if found["unknown"]]
+    warn(
+        [
+            f"{name}: {record['results'][name]['unknown']:,} unknown tokens: their text is lost, the score flatters"
+            for name in lossy
+        ]
+    )
 
     def show(console: Console) -> None:
         table = Table("task", "bits per byte", "95 % interval", "documents", "bytes", "unknown tokens", box=None)
