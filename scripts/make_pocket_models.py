@@ -1,6 +1,6 @@
 """Make the pocket models from running text: an English-centric LLM, and a PLM for each of German, Arabic, Vietnamese.
 
-    python scripts/make_pocket_models.py --text DIR --out saltjax/pocket/models --work WORK
+    python scripts/make_pocket_models.py --text DIR --out saltjax/pocket/weights --work WORK
 
 DIR holds en.train.txt.xz, de.train.txt.xz, ... (one document a line) and the same with `valid`. What was trained on
 what, for how long and how well is written to OUT/card.json. About half an hour on two cores; each model is made once
@@ -83,7 +83,7 @@ def make_plm(language: str, source: Path, work: Path, out: Path, steps: int) -> 
     valid = list(text(source / f"{language}.valid.txt.xz", 0.1))
     trained = mlm.train_mlm(lines, tokenizer, shape, recipe, valid, f"{language}: masked language model")
     bert.write_bert(out, trained.params, shape.heads, tokenizer, ml_dtypes.bfloat16)
-    step, loss, held = trained.curve[-1]
+    held = trained.curve[-1][2]
     curve = [[step, round(held, 3)] for step, _, held in trained.curve[:: max(1, len(trained.curve) // 20)]]
     return {
         "text_megabytes": 16,
@@ -99,28 +99,30 @@ def main() -> None:
     parser.add_argument("--text", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--llm-steps", type=int, default=1600)
-    parser.add_argument("--plm-steps", type=int, default=3000)
+    parser.add_argument("--only", nargs="*", help="llm, plm-de, plm-ar, plm-vi")
+    parser.add_argument("--llm-steps", type=int, default=1000)
+    parser.add_argument("--plm-steps", type=int, default=1000)
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     args.out.mkdir(parents=True, exist_ok=True)
     card_path = args.out / "card.json"
-    card = json.loads(card_path.read_text()) if card_path.exists() else {}
+    card = lambda: json.loads(card_path.read_text()) if card_path.exists() else {}  # noqa: E731
     makers = {"llm": lambda out: make_llm(args.text, args.work, out, args.llm_steps)}
     makers |= {
         f"plm-{language}": lambda out, language=language: make_plm(language, args.text, args.work, out, args.plm_steps)
         for language in LANGUAGES
     }
     for name, make in makers.items():
-        if name in card:
+        if name in card() or (args.only and name not in args.only):
             continue
         began = time.perf_counter()
         facts = make(args.work / f"{name}-new")
         shutil.rmtree(args.out / name, ignore_errors=True)
         shutil.move(args.work / f"{name}-new", args.out / name)
         parameters = sum(p.stat().st_size for p in (args.out / name).glob("*.safetensors")) // 2
-        card[name] = {"parameters": parameters, "minutes": round((time.perf_counter() - began) / 60, 1), **facts}
-        card_path.write_text(json.dumps(card, indent=1) + "\n")
+        minutes = round((time.perf_counter() - began) / 60, 1)
+        made = card() | {name: {"parameters": parameters, "minutes": minutes, **facts}}
+        card_path.write_text(json.dumps(made, indent=1) + "\n")
         AutoTokenizer.from_pretrained(args.out / name)
 
 

@@ -85,7 +85,7 @@ def adapt(
         raise UserError(f"the tokenizer of {model} gives no token for this text")
     counts = store.counts
     print(
-        f"{counts.documents:,} documents, {counts.tokens:,} tokens of {counts.bytes / max(1, counts.tokens):.2f} bytes, "
+        f"{counts.documents:,} documents, {counts.tokens:,} tokens of {counts.bytes / counts.tokens:.2f} bytes, "
         f"{counts.unknown:,} unknown; {len(windows):,} windows of {settings.seq_len}, {windows.waste:.1%} padding",
         file=sys.stderr,
     )

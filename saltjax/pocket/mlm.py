@@ -95,7 +95,9 @@ def starting_params(stream: Int[np.ndarray, "n"], shape: bert.Shape, specials: S
     vectors = word_vectors(stream, shape.vocab_size, shape.hidden_size, specials, seed=seed)
     seen = np.flatnonzero(np.any(vectors, axis=1))
     if len(seen):
-        scaled = vectors[seen] * (bert.WORD_SCALE / np.sqrt(np.mean(vectors[seen] ** 2)))
+        # One length for all (ours): a count's length says how frequent a word is, which the output bias knows already.
+        lengths = np.linalg.norm(vectors[seen], axis=1, keepdims=True)
+        scaled = vectors[seen] * (bert.WORD_SCALE * np.sqrt(shape.hidden_size) / lengths)
         params["embeddings"]["word"] = params["embeddings"]["word"].at[seen].set(scaled)
     counts = np.bincount(stream, minlength=shape.vocab_size) + 1.0
     params["head"]["bias"] = jnp.asarray(np.log(counts / counts.sum()), jnp.float32)

@@ -112,8 +112,8 @@ bias, which were given the vocabulary of `{settings["target"]}` by
 |---|---|---|---|---|
 | {tokens["total"]} | {tokens["copied"]} | {tokens["fitted"]} | {tokens["special"]} | {tokens["fallback"]} |
 
-Anchors: {record["anchors"]}. Neighbours of a fitted token: median {k["median"]}, 90 % have at most {k["p90"]}, none more
-than {k["max"]}.
+Anchors: {record["anchors"]}. Neighbours of a fitted token: median {k["median"]}, at most {k["p90"]} for 90 % of them,
+never more than {k["max"]}.
 Every token's origin is in `tokens.tsv.gz`, settings and fingerprints of the inputs in `transfer.json`.
 
 The licences of both models hold for the result.
