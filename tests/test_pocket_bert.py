@@ -86,3 +86,17 @@ def test_too_little_text_is_refused(tokenizer):
         mlm.train_mlm(["der Hund"], tokenizer, shape, mlm.Recipe(steps=1, seq_len=16))
     with pytest.raises(ValueError, match="16 positions"):
         mlm.train_mlm(LINES, tokenizer, shape, mlm.Recipe(steps=1, seq_len=32))
+
+
+def test_hidden_words_cannot_be_seen(tokenizer):
+    """An encoder that repeats whatever word it sees has nothing to repeat where a word is hidden."""
+    shape = bert.Shape(len(tokenizer), hidden_size=64, layers=1, heads=2, positions=12)
+    params = bert.init_params(shape, seed=0)
+    table = jax.random.normal(jax.random.key(2), (shape.vocab_size, 64))
+    params["embeddings"] |= {"word": table, "position": jnp.zeros((12, 64))}
+    params["blocks"] |= {name: jax.tree.map(jnp.zeros_like, params["blocks"][name]) for name in ("attended", "down")}
+    ids = mlm.SpecialIds(tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.mask_token_id)
+    words = jax.random.randint(jax.random.key(3), (64, 12), 5, shape.vocab_size).at[:, 0].set(ids.cls)
+    seen = bert.token_logits(params, bert.hidden_states(params, words, jnp.ones_like(words, bool), shape.heads))
+    assert (seen.argmax(-1) == words).mean() > 0.99  # it does repeat
+    assert mlm.masked_loss(params, jax.random.key(0), words, ids, shape, 0.3) > np.log(shape.vocab_size)
