@@ -74,7 +74,7 @@ def _run(language: str, out: Path) -> dict[str, Any]:
     llm, plm = pocket_llm(), pocket_plm(language)
     source = evaluate(llm, ["bpb"], text=[valid], seq_len=SEQ_LEN)["results"]["bpb"]["bits_per_byte"]
 
-    runs = []
+    runs: list[dict[str, Any]] = []
     for init in ("salt", "gaussian"):
         # Warnings about the pocket's size are what the quickstart is about; transfer.json keeps them.
         transfer(llm, plm, out / f"llm-{language}-{init}", method=init, aux_text=[train])
@@ -93,8 +93,8 @@ def _run(language: str, out: Path) -> dict[str, Any]:
 
     model = out / f"llm-{language}"
     exported = export(out / "runs" / "salt", model)
-    curves = {run["init"]: [tuple(point) for point in run["bits_per_byte"]] for run in runs}
-    last = runs[0]["bits_per_byte"][-1][0]
+    curves: dict[str, list[tuple[int, float]]] = {run["init"]: run["bits_per_byte"] for run in runs}
+    last = curves["salt"][-1][0]
     curves["its own vocabulary"] = [(0, source), (last, source)]
     picture = curve_picture(out / "quickstart.png", f"held-out text ({language}) [bits per byte]", curves)
     text = valid.read_text(encoding="utf-8")
@@ -121,4 +121,4 @@ def _sample(model: Path, prompt: str) -> str:
     tokenizer, loaded = load_tokenizer(model), load_model(model)
     ids = tokenizer(prompt)["input_ids"]
     new = sample(loaded, ids, 24, temperature=0.7, seed=0, eos_ids=(tokenizer.eos_token_id,))
-    return tokenizer.decode([*ids, *new], skip_special_tokens=True)
+    return str(tokenizer.decode([*ids, *new], skip_special_tokens=True))
