@@ -22,13 +22,13 @@ from saltjax.train.plots import curve_picture
 
 SEQ_LEN = 128
 SETTINGS = (
-    "steps=200",
+    "steps=120",
     "batch_size=16",
     f"seq_len={SEQ_LEN}",
     "learning_rate=1e-3",
     "warmup_steps=10",
     "weight_decay=0.1",
-    "eval_every=20",
+    "eval_every=15",
     "checkpoint_every=0",
     "mesh.data=1",
     "mesh.fsdp=1",

@@ -148,7 +148,7 @@ def _auxiliary(aux: str | Path | None, aux_text: Paths, donor: Patient, seed: in
             "--aux-text FILE..., or take the PLM's own space with --neighbours plm"
         )
     texts = [TextFile(Path(path)) for path in aux_text]
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("training auxiliary vectors", total=1.0)
         return train_auxiliary(
             texts, seed, normalizer_of(donor.tokenizer), lambda done: progress.update(task, completed=done)

@@ -51,5 +51,5 @@ def warning(found: Geometry) -> str | None:
         f"the auxiliary space is {'collapsed' if found.mean_cosine > 0.6 else 'flat'}: mean cosine "
         f"{found.mean_cosine:.2f}, and a word's neighbours are {found.support:,.0f} of {found.rows:,} words, so they "
         "say little; give a published fastText model (--aux FILE.bin), more --aux-text, or choose the neighbours in "
-        "the target model's own space"
+        "the target model's own space (--neighbours plm)"
     )
