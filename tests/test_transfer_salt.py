@@ -209,3 +209,8 @@ def test_bad_arguments_are_named():
     ):
         with pytest.raises(ValueError, match=name):
             salt_mixture(*arguments)
+    mixture = salt_mixture(aux_new, aux_shared, target_new, target_shared)
+    with pytest.raises(ValueError, match="table"):  # JAX itself would clamp the indices
+        mixture.rows(target_shared[:10])
+    nothing = salt_mixture(aux_new[:0], aux_shared, target_new[:0], target_shared)
+    assert nothing.rows(target_shared).shape == (0, 6)

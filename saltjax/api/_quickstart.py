@@ -95,7 +95,7 @@ def _run(language: str, out: Path) -> dict[str, Any]:
     exported = export(out / "runs" / "salt", model)
     curves: dict[str, list[tuple[int, float]]] = {run["init"]: run["bits_per_byte"] for run in runs}
     last = curves["salt"][-1][0]
-    curves["its own vocabulary"] = [(0, source), (last, source)]
+    curves["LLM as it was"] = [(0, source), (last, source)]
     picture = curve_picture(out / "quickstart.png", f"held-out text ({language}) [bits per byte]", curves)
     text = valid.read_text(encoding="utf-8")
     return {

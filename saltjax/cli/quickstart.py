@@ -33,7 +33,7 @@ def quickstart(
         table = Table("held-out bits per byte after", *(f"{step} steps" for step in shown), box=None)
         for init, curve in curves.items():
             table.add_row(init, *(f"{curve[step]:.3f}" for step in shown))
-        table.add_row("its own vocabulary", f"{record['source_bits_per_byte']:.3f}", *("" for _ in shown[1:]))
+        table.add_row("the LLM as it was", f"{record['source_bits_per_byte']:.3f}", *("" for _ in shown[1:]))
         console.print(table)
         words, difference = record["tokens_per_word"], record["max_abs_logit_difference"]
         console.print()

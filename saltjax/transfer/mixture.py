@@ -28,8 +28,14 @@ class Mixture:
     support: Int[np.ndarray, " n"]
     residual: Float[np.ndarray, " n"] | None = None
 
-    def rows(self, table: Float[np.ndarray, "s hs"] | Float[Array, "s hs"]) -> Float[np.ndarray, "n hs"]:
-        """The new rows for `table` ([s, hs], any float dtype), accumulated in float32: [n, hs] float32."""
+    def rows(self, table: np.ndarray | Array) -> Float[np.ndarray, "n hs"]:
+        """The new rows for `table` ([s, hs], any float dtype), accumulated in float32: [n, hs] float32.
+
+        Raises ValueError when `table` is not two-dimensional or has fewer rows than the mixture names.
+        """
+        last = int(self.indices.max(initial=-1))
+        if table.ndim != 2 or table.shape[0] <= last:
+            raise ValueError(f"table has shape {table.shape}; this mixture needs two dimensions and {last + 1} rows")
         table_sh = jnp.asarray(table)
         rows_nh = np.empty((len(self.support), table_sh.shape[1]), np.float32)
         for width, members in by_size(self.support):
