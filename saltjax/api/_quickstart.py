@@ -87,9 +87,8 @@ def _run(language: str, out: Path) -> dict[str, Any]:
         )
         lines = (out / "runs" / init / "metrics.jsonl").read_text(encoding="utf-8").split("\n")
         scored = [line for line in map(json.loads, filter(None, lines)) if "bits_per_byte" in line]
-        runs.append(
-            {"init": init, "bits_per_byte": [[line["step"], line["bits_per_byte"][language]] for line in scored]}
-        )
+        curve = [(line["step"], line["bits_per_byte"][language]) for line in scored]
+        runs.append({"init": init, "bits_per_byte": curve})
 
     model = out / f"llm-{language}"
     exported = export(out / "runs" / "salt", model)
