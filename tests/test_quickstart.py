@@ -62,7 +62,13 @@ def test_pocket_weights_are_ordinary_small_models():
 def test_pocket_plms_know_words(language, word, month):
     """Nearest rows of a word in the embedding hold its kind: their neighbours mean something."""
     tokenizer = AutoTokenizer.from_pretrained(pocket_plm(language))
-    table = AutoModelForMaskedLM.from_pretrained(pocket_plm(language)).get_input_embeddings().weight.detach().numpy()
+    table = (
+        AutoModelForMaskedLM.from_pretrained(pocket_plm(language))
+        .get_input_embeddings()
+        .weight.detach()
+        .float()
+        .numpy()
+    )
     table = table - table.mean(axis=0)
     table /= np.linalg.norm(table, axis=1, keepdims=True)
     nearest = np.argsort(-table @ table[tokenizer.convert_tokens_to_ids(word)])[1:12]
