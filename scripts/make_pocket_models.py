@@ -24,6 +24,9 @@ from saltjax.pocket.corpus import write_text
 from saltjax.pocket.llm import write_llama
 
 LANGUAGES = ("de", "ar", "vi")
+# How often a character must occur to get a token: Arabic and Vietnamese articles quote names in many other scripts,
+# which would fill half of so small a vocabulary.
+LEAST_COUNT = {"de": 2, "ar": 100, "vi": 100}
 PIECE = 2_000  # characters: long articles are cut, so that a megabyte holds many of them
 
 
@@ -77,7 +80,7 @@ def make_llm(source: Path, work: Path, out: Path, steps: int) -> dict:
 
 def make_plm(language: str, source: Path, work: Path, out: Path, steps: int) -> dict:
     lines = list(text(source / f"{language}.train.txt.xz", 16))
-    tokenizer = tokenizers.train_wordpiece(lines, 4096)
+    tokenizer = tokenizers.train_wordpiece(lines, 4096, LEAST_COUNT[language])
     shape = bert.Shape(len(tokenizer), hidden_size=128, layers=2, heads=4, positions=128)
     recipe = mlm.Recipe(steps, batch_size=64, seq_len=64, learning_rate=2e-3, warmup_steps=100)
     valid = list(text(source / f"{language}.valid.txt.xz", 0.1))
