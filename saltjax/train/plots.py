@@ -1,5 +1,6 @@
 """The curves of a run as pictures, drawn from its metrics.jsonl."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +46,6 @@ def curve_picture(path: Path, label: str, curves: dict[str, list[tuple[int, floa
         colour = COLOURS[number % len(COLOURS)]
         few: dict[str, Any] = {"marker": "o", "markersize": 4} if len(points) <= 30 else {}
         axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.6, label=name, **few)
-        if name:
-            axes.annotate(
-                f"{name} {points[-1][1]:.3g}", points[-1], xytext=(6, 0), textcoords="offset points",
-                color=colour, va="center", fontsize=9, annotation_clip=False,
-            )  # fmt: skip
     if len(curves) > 1:
         axes.legend(frameon=False, fontsize=9)
     axes.set_xlabel("optimizer step")
@@ -58,5 +54,21 @@ def curve_picture(path: Path, label: str, curves: dict[str, list[tuple[int, floa
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(x=0.02)
+    _name_ends(figure, axes, {name: points[-1] for name, points in curves.items() if name})
     figure.savefig(path)
     return path
+
+
+def _name_ends(figure: Figure, axes: Axes, ends: dict[str, tuple[int, float]]) -> None:
+    """Each curve's name and last value at its right end, in its colour, pushed apart where they would overlap."""
+    figure.draw_without_rendering()  # settles the limits
+    points_per_pixel = 72 / figure.dpi
+    lowest = -math.inf
+    colours = {line.get_label(): line.get_color() for line in axes.lines}
+    for name, end in sorted(ends.items(), key=lambda item: item[1][1]):
+        height = axes.transData.transform(end)[1] * points_per_pixel
+        lowest = max(height, lowest + 11)
+        axes.annotate(
+            f"{name} {end[1]:.3g}", end, xytext=(6, lowest - height), textcoords="offset points",
+            color=colours[name], va="center", fontsize=9, annotation_clip=False,
+        )  # fmt: skip
