@@ -1,7 +1,10 @@
 """Whole commands through the program's own entry point: what is printed where, exit status, what is left on disk."""
 
 import json
+import signal
+import subprocess
 import sys
+import time
 
 import pytest
 import zoo
@@ -134,3 +137,18 @@ def test_options_of_several_values():
         "neurons find m o --text de=a --text en=b".split()
     )
     assert one_value_each("adapt m r --text".split()) == "adapt m r --text".split()
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_an_interrupted_transfer_leaves_nothing(room, tmp_path, name):
+    command = ["transfer", room / "llm", room / "plm", tmp_path / "deep" / "out", "--aux-text", room / "de.txt"]
+    code = "from saltjax.cli import main; main()"
+    running = subprocess.Popen([sys.executable, "-c", code, *map(str, command)], stderr=subprocess.PIPE, text=True)
+    while not list(tmp_path.glob("deep/.out.*")):  # the hidden directory that it writes into
+        assert running.poll() is None, running.stderr.read()
+        time.sleep(0.01)
+    running.send_signal(getattr(signal, name))
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert err.startswith("saltjax: interrupted") and "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []

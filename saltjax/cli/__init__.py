@@ -3,13 +3,14 @@
 import os
 import signal
 import sys
+from typing import Any
 
 
 def main() -> None:
     """Entry point: 0 on success, 2 on a user's mistake (one line, no traceback), 130 when interrupted."""
     _quiet()
-    # A polite kill cleans up as Ctrl-C does (training sets its own handler, which saves first).
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # training sets its own handler, which saves first
+        signal.signal(number, _interrupt)
     from saltjax.cli.app import app
     from saltjax.cli.arguments import one_value_each
     from saltjax.errors import UserError
@@ -20,8 +21,13 @@ def main() -> None:
         print(f"saltjax: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("saltjax: interrupted; nothing half-written was left behind", file=sys.stderr)
         sys.exit(130)
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    """Ctrl-C and a polite kill: the way out runs through every cleanup."""
+    print("saltjax: interrupted; what is half-written is removed", file=sys.stderr)
+    raise KeyboardInterrupt
 
 
 def _quiet() -> None:
