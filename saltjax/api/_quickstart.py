@@ -112,7 +112,7 @@ def _run(language: str, out: Path) -> dict[str, Any]:
 
 
 def _tokens_per_word(tokenizer: PreTrainedTokenizerBase, text: str) -> float:
-    return len(tokenizer.encode(text, add_special_tokens=False)) / len(text.split())
+    return len(tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids) / len(text.split())
 
 
 def _sample(model: Path, prompt: str) -> str:
