@@ -114,6 +114,13 @@ def test_degenerate_neighbours_get_the_minimum_norm_weights():
         np.testing.assert_allclose(weights, want, atol=2e-6)
 
 
+def test_well_conditioned_tokens_are_not_sent_to_float64():
+    """Also around k = ht, where the smaller Gram side changes and a bucket of a power of two would straddle it."""
+    rng = np.random.default_rng(4)
+    for k in (3, 20, 60, 100):
+        assert fitted(rng.normal(size=(k, 40)), rng.normal(size=40))[2] == 0
+
+
 @pytest.mark.parametrize("short, counts", [(1e-2, True), (1e-5, True), (1e-8, False)])
 def test_a_neighbour_far_shorter_than_the_others_does_not_count(short, counts):
     """Singular values below 5e-7 of the largest are noise; inverting one would give a row of astronomic length."""
