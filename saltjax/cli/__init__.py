@@ -11,6 +11,7 @@ def main() -> None:
     _quiet()
     for number in (signal.SIGINT, signal.SIGTERM):  # training sets its own handler, which saves first
         signal.signal(number, _interrupt)
+    sys.unraisablehook = _swallowed
     from saltjax.cli.app import app
     from saltjax.cli.arguments import one_value_each
     from saltjax.errors import UserError
@@ -28,6 +29,19 @@ def _interrupt(number: int, frame: Any) -> None:
     """Ctrl-C and a polite kill: the way out runs through every cleanup."""
     print("saltjax: interrupted; what is half-written is removed", file=sys.stderr)
     raise KeyboardInterrupt
+
+
+def _again(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _swallowed(unraisable: Any) -> None:
+    """An interrupt that fell into a callback which cannot raise (JAX has one in the garbage collector) comes again."""
+    if unraisable.exc_type is KeyboardInterrupt:
+        signal.signal(signal.SIGALRM, _again)
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+    else:
+        sys.__unraisablehook__(unraisable)
 
 
 def _quiet() -> None:
