@@ -9,7 +9,7 @@ import numpy as np
 from saltjax.errors import UserError
 from saltjax.models.config import DecoderConfig
 from saltjax.models.decoder import Params, abstract_model
-from saltjax.models.layout import to_stored
+from saltjax.models.layout import shared_axis, to_stored
 from saltjax.models.model import leaf_at, stored_tensors
 
 
@@ -21,10 +21,11 @@ def export_tensors(
     A tensor that was not changed comes back bit for bit: bfloat16 and float16 survive the way through float32.
     Raises UserError when a trained value does not fit the float16 that it came in.
     """
-    for name, (row, layer, shape) in stored_tensors(config, abstract_model(config)[1]).items():
-        leaf = leaf_at(params, row.path)
-        ours = np.asarray(leaf if layer is None else _layer(leaf, layer))
-        array = to_stored(row.pattern, ours)[tuple(slice(size) for size in shape)]
+    for name, (shape, parts) in stored_tensors(config, abstract_model(config)[1], dtypes).items():
+        pieces = [to_stored(row.pattern, _host(leaf_at(params, row.path), index)) for row, index, _, _ in parts]
+        axis = shared_axis(parts[0].row.pattern)
+        whole = pieces[0] if axis is None else np.concatenate(pieces, axis)
+        array = whole[tuple(slice(size) for size in shape)]
         with np.errstate(over="ignore"):  # reported below
             cast = array.astype(np.dtype(dtypes[name]), copy=False)
         if cast.dtype == np.float16 and not np.array_equal(np.isfinite(cast), np.isfinite(array)):
@@ -32,7 +33,13 @@ def export_tensors(
         yield name, cast
 
 
+def _host(leaf: Any, index: tuple[int, ...]) -> np.ndarray:
+    return np.asarray(_at(leaf, index) if index else leaf)
+
+
 @jax.jit
-def _layer(leaf: Any, layer: Any) -> jax.Array:
-    """leaf[layer] with a traced index: one compilation for all layers."""
-    return jax.lax.dynamic_index_in_dim(leaf, layer, keepdims=False)
+def _at(leaf: Any, index: tuple[Any, ...]) -> jax.Array:
+    """leaf[index] with traced numbers: one compilation for all layers and experts."""
+    for i in index:
+        leaf = jax.lax.dynamic_index_in_dim(leaf, i, keepdims=False)
+    return leaf

@@ -15,14 +15,16 @@ from saltjax.errors import UserError
 from saltjax.hub.config import read_config
 from saltjax.hub.tensors import DTYPES, Checkpoint, open_checkpoint
 from saltjax.models.decoder import abstract_model
-from saltjax.models.families import Family, Row, family_of
-from saltjax.models.layout import from_stored
+from saltjax.models.families import Family, family_of
+from saltjax.models.layout import from_stored, shared_axis
 from saltjax.models.model import Model as Model
-from saltjax.models.model import Shardings, Stored, stored_tensors, targets
+from saltjax.models.model import Part, Shardings, Stored, stored_tensors, targets
 from saltjax.models.model import random_model as random_model
 
 FLOATS = ("F32", "BF16", "F16")  # as safetensors calls them
 SLAB = 1 << 17  # bytes
+
+Sources = dict[tuple[int, ...], tuple[str, Part]]  # for each layer (and expert) the stored tensor and the part of it
 
 
 def load_model(
@@ -46,32 +48,41 @@ def load_model(
     config = family.decoder_config(hf_config).padded(pad_vocab_to)
     graphdef, abstract = abstract_model(config, dtype)
     checkpoint = open_checkpoint(directory)
-    stored = stored_tensors(config, abstract)
+    stored = stored_tensors(config, abstract, checkpoint.entries)
     _check(directory, checkpoint, stored, family, config.tie_embeddings)
 
-    rows = {tuple(row.path.split(".")): row for row in family.rows}
+    sources: dict[tuple[str, ...], Sources] = {}
+    for name, spec in stored.items():
+        for part in spec.parts:
+            sources.setdefault(tuple(part.row.path.split(".")), {})[part.index] = (name, part)
 
     def place(path: tuple, leaf: jax.ShapeDtypeStruct, sharding: jax.sharding.Sharding) -> jax.Array:
-        row = rows[tuple(key.key for key in path)]
-        return jax.make_array_from_callback(leaf.shape, sharding, lambda index: _read(checkpoint, row, leaf, index))
+        found = sources[tuple(key.key for key in path)]
+        return jax.make_array_from_callback(leaf.shape, sharding, lambda index: _read(checkpoint, found, leaf, index))
 
     params = jax.tree_util.tree_map_with_path(place, abstract, targets(abstract, shardings))
     return Model(config, graphdef, params, {name: DTYPES[checkpoint.entries[name].dtype] for name in stored})
 
 
-def _read(checkpoint: Checkpoint, row: Row, leaf: jax.ShapeDtypeStruct, index: Any) -> np.ndarray:
+def _read(checkpoint: Checkpoint, sources: Sources, leaf: jax.ShapeDtypeStruct, index: Any) -> np.ndarray:
     """The part `index` of one of our parameters, a fresh array. Rows beyond the stored vocabulary stay zero."""
-    layers, *inner = index if row.stacked else (slice(1), *index)
-    shape = leaf.shape[1:] if row.stacked else leaf.shape
-    names = [row.name.format(i) for i in range(*layers.indices(leaf.shape[0]))] if row.stacked else [row.name]
-    sizes = [len(range(*part.indices(size))) for part, size in zip(inner, shape, strict=True)]
-    out = np.zeros([len(names), *sizes], leaf.dtype)
-    for one, name in zip(out, names, strict=True):
-        tensor = checkpoint.read(name)
-        whole = (len(tensor), *shape[1:]) if row.vocabulary else shape
-        part = from_stored(row.pattern, tensor, whole)[tuple(inner)]
-        _copy(part, one[tuple(slice(size) for size in part.shape)])
-    return out if row.stacked else out[0]
+    stacked = len(next(iter(sources)))
+    ranges = [range(*part.indices(size)) for part, size in zip(index, leaf.shape, strict=True)]
+    out = np.zeros([len(part) for part in ranges], leaf.dtype)
+    for place in np.ndindex(*out.shape[:stacked]):
+        name, part = sources[tuple(ranges[axis][i] for axis, i in enumerate(place))]
+        tensor = _part(checkpoint.read(name), part)
+        shape = leaf.shape[stacked:]
+        whole = (len(tensor), *shape[1:]) if part.row.vocabulary else shape
+        view = from_stored(part.row.pattern, tensor, whole)[tuple(index[stacked:])]
+        _copy(view, out[(*place, *(slice(size) for size in view.shape))])
+    return out
+
+
+def _part(tensor: np.ndarray, part: Part) -> np.ndarray:
+    """What belongs to one of the parameters that share a stored tensor."""
+    axis = shared_axis(part.row.pattern)
+    return tensor if axis is None else tensor[(slice(None),) * axis + (slice(part.start, part.start + part.size),)]
 
 
 def _copy(part: np.ndarray, into: np.ndarray) -> None:
@@ -91,7 +102,9 @@ def _copy(part: np.ndarray, into: np.ndarray) -> None:
 def _check(directory: Path, checkpoint: Checkpoint, stored: dict[str, Stored], family: Family, tied: bool) -> None:
     """One UserError with everything that does not fit."""
     entries = checkpoint.entries
-    copies = [name for name in family.tied_copies if tied and name in entries]
+    copies = [
+        name for name in (family.spelled(copy, entries) for copy in family.tied_copies) if tied and name in entries
+    ]
     problems = {
         "missing": [name for name in stored if name not in entries],
         "unexpected": [name for name in entries if name not in {*stored, *copies} and not family.ignores(name)],
@@ -109,7 +122,7 @@ def _check(directory: Path, checkpoint: Checkpoint, stored: dict[str, Stored], f
     found = [f"{kind}: {_few(items)}" for kind, items in problems.items() if items]
     if found:
         raise UserError(f"{directory}: the tensors do not fit config.json; {'; '.join(found)}")
-    table = next(name for name, spec in stored.items() if spec.row.path == "embed.table")
+    table = next(name for name, spec in stored.items() if spec.parts[0].row.path == "embed.table")
     for name in copies:
         if not np.array_equal(checkpoint.read(name), checkpoint.read(table)):
             raise UserError(

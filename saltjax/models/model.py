@@ -1,6 +1,6 @@
 """A model: its configuration, the static graph, the parameters, and the stored dtype of every tensor."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +12,7 @@ from saltjax.models.decoder import Params, abstract_model
 from saltjax.models.families import FAMILIES
 from saltjax.models.families.family import Row
 from saltjax.models.initial import initial
-from saltjax.models.layout import stored_shape
+from saltjax.models.layout import shared_axis, stored_shape
 
 Shardings = Callable[[Params], Any]
 
@@ -40,35 +40,57 @@ def targets(abstract: Params, shardings: Shardings | None) -> Any:
     return shardings(abstract) if shardings else jax.tree.map(lambda _: here, abstract)
 
 
-class Stored(NamedTuple):
-    """One tensor of a checkpoint: where it belongs and its stored shape."""
+class Part(NamedTuple):
+    """`leaf[index]` of the parameter of `row`: `size` places from `start` on along the axis that the parts share."""
 
     row: Row
-    layer: int | None
+    index: tuple[int, ...]
+    start: int = 0
+    size: int = 0
+
+
+class Stored(NamedTuple):
+    """One tensor of a checkpoint: its stored shape, and the parts of our parameters that it holds."""
+
     shape: tuple[int, ...]
+    parts: tuple[Part, ...]
 
 
-def stored_tensors(config: DecoderConfig, abstract: Params) -> dict[str, Stored]:
+def stored_tensors(config: DecoderConfig, abstract: Params, names: Collection[str] = ()) -> dict[str, Stored]:
     """Every tensor that a checkpoint of this model holds, by Hugging Face name, in the order of the table.
 
-    A row is used when our tree has its path, so switches (biases, a tied head) need no mention in the tables.
+    A row is used when our tree has its path, so switches (biases, a tied head) need no mention in the tables. `names`
+    are those of an actual checkpoint; they decide between spellings with and without a prefix (`Family.prefixes`).
     """
+    family = FAMILIES[config.family]
     found: dict[str, Stored] = {}
     used = 0
-    for row in FAMILIES[config.family].rows:
+    for row in family.rows:
         leaf = leaf_at(abstract, row.path)
         if leaf is None:
             continue
         used += 1
-        shape = leaf.shape[1:] if row.stacked else leaf.shape
-        stored = stored_shape(row.pattern, shape)
+        shape = stored_shape(row.pattern, leaf.shape[row.stacked :])
         if row.vocabulary:
-            stored = (config.vocab_size, *stored[1:])
-        for layer in range(config.layers) if row.stacked else [None]:
-            found[row.name.format(layer)] = Stored(row, layer, stored)
+            shape = (config.vocab_size, *shape[1:])
+        for index in np.ndindex(*leaf.shape[: row.stacked]):
+            name = family.spelled(row.name.format(*index), names)
+            found[name] = _with_part(found.get(name), row, index, shape)
     if used != len(jax.tree.leaves(abstract)):
         raise ValueError(f"the {config.family} table does not name every parameter of this configuration")
     return found
+
+
+def _with_part(stored: Stored | None, row: Row, index: tuple[int, ...], shape: tuple[int, ...]) -> Stored:
+    axis = shared_axis(row.pattern)
+    if axis is None:
+        if stored:
+            raise ValueError(f"the table names {row.name} twice without a + that says where its parts lie")
+        return Stored(shape, (Part(row, index),))
+    before = stored or Stored((*shape[:axis], 0, *shape[axis + 1 :]), ())
+    start, size = before.shape[axis], shape[axis]
+    whole = (*shape[:axis], start + size, *shape[axis + 1 :])
+    return Stored(whole, (*before.parts, Part(row, index, start, size)))
 
 
 def random_model(

@@ -7,7 +7,7 @@ does not declare has no effect in PyTorch either.)
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from typing import Any, NamedTuple
 
@@ -24,8 +24,10 @@ HARMLESS = frozenset({"bos_token_id", "eos_token_id", "pad_token_id", "sep_token
 
 
 class Row(NamedTuple):
-    """`name` as stored ("{}" is the layer), `path` in our tree, `pattern` of `layout.py` for one layer.
+    """`name` as stored, `path` in our tree, `pattern` of `layout.py` for one layer.
 
+    "{}" in the name is the layer, a second one the expert: ours is stacked over them, [L, ...] or [L, E, ...]. Rows
+    with one name are parts of one stored tensor, in this order, along the axis that their patterns mark with `+`.
     The axis `v`, the vocabulary, comes first on both sides: the stored tensor may be shorter there than ours.
     """
 
@@ -34,8 +36,9 @@ class Row(NamedTuple):
     pattern: str
 
     @property
-    def stacked(self) -> bool:
-        return "{}" in self.name
+    def stacked(self) -> int:
+        """The number of leading axes of our parameter that the stored tensor does not have."""
+        return self.name.count("{}")
 
     @property
     def vocabulary(self) -> bool:
@@ -44,7 +47,8 @@ class Row(NamedTuple):
 
 class Family(NamedTuple):
     """`rename`: HF field -> ours. `require`: HF field -> the values that we compute. `ignored`: regular expressions
-    of stored tensors that carry nothing (buffers); `tied_copies`: names under which a tied head may be stored too."""
+    of stored tensors that carry nothing (buffers); `tied_copies`: names under which a tied head may be stored too;
+    `prefixes`: what may stand before any of these names in a checkpoint, or not (GPT-2's published one lacks it)."""
 
     name: str
     model_types: tuple[str, ...]
@@ -53,6 +57,7 @@ class Family(NamedTuple):
     rows: tuple[Row, ...]
     ignored: tuple[str, ...] = ()
     tied_copies: tuple[str, ...] = ()
+    prefixes: tuple[str, ...] = ()
 
     def decoder_config(self, hf: PreTrainedConfig) -> DecoderConfig:
         """Ours from theirs; one UserError with every field that we do not compute."""
@@ -82,8 +87,13 @@ class Family(NamedTuple):
         except (ValueError, TypeError) as error:
             raise UserError(f"{where}: {error}") from error
 
+    def spelled(self, name: str, names: Collection[str]) -> str:
+        """How a tensor of the table is called among `names`; `name` itself when it is not among them."""
+        return next((prefix + name for prefix in ("", *self.prefixes) if prefix + name in names), name)
+
     def ignores(self, name: str) -> bool:
-        return any(re.fullmatch(pattern, name) for pattern in self.ignored)
+        bare = {name, *(name.removeprefix(prefix) for prefix in self.prefixes)}
+        return any(re.fullmatch(pattern, one) for pattern in self.ignored for one in bare)
 
 
 def read_rope(parameters: Mapping[str, Any] | None) -> tuple[float, RopeScaling | None, list[str]]:
