@@ -23,6 +23,8 @@ from saltjax.models import (
     logits,
     random_model,
 )
+from saltjax.models.families import FAMILIES
+from saltjax.models.families.llama import LLAMA
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -269,3 +271,80 @@ def test_layout_patterns_name_the_same_axes_on_both_sides():
     assert (layout.to_stored("(h k) d -> d h k", view) == array).all()
     with pytest.raises(ValueError, match="different axes"):
         layout.parse("a b -> a c")
+
+
+FUSED = {  # how Phi-3 and GPT-2 (Conv1D: the input comes first) store what Llama has in separate tensors
+    "self_attn.qkv_proj.weight": ("self_attn.{}_proj.weight", "qkv", "+(h k) d -> d h k", 0),
+    "self_attn.c_attn.bias": ("self_attn.{}_proj.bias", "qkv", "+(h k) -> h k", 0),
+    "mlp.c_fc.weight": ("mlp.{}_proj.weight", ("gate", "up"), "d +f -> d f", 1),
+}
+
+
+@pytest.fixture
+def fused_table(monkeypatch):
+    """Llama's family with some of its tensors fused, and a prefix that a checkpoint may lack."""
+    rows = []
+    for row in FAMILIES["llama"].rows:
+        for fused, (alone, parts, pattern, _) in FUSED.items():
+            if row.name.removeprefix("model.layers.{}.") in [alone.format(part) for part in parts]:
+                row = row._replace(name=f"model.layers.{{}}.{fused}", pattern=pattern)
+        rows.append(row._replace(name=row.name.removeprefix("model.")))
+    family = FAMILIES["llama"]._replace(rows=tuple(rows), prefixes=("model.",), ignored=(r"layers\.\d+\.attn\.bias",))
+    monkeypatch.setitem(FAMILIES, "llama", family)
+
+
+def fuse(tensors, prefix):
+    for layer in range(3):
+        for fused, (alone, parts, _, axis) in FUSED.items():
+            names = [f"model.layers.{layer}.{alone.format(part)}" for part in parts]
+            values = [tensors.pop(name) for name in names]
+            values = [value.T for value in values] if axis == 1 else values
+            tensors[f"model.layers.{layer}.{fused}"] = torch.cat(values, axis).contiguous()
+        tensors[f"model.layers.{layer}.attn.bias"] = torch.ones(3)
+    for name in [name for name in tensors if name.startswith("model.")]:
+        tensors[prefix + name.removeprefix("model.")] = tensors.pop(name)
+
+
+@pytest.mark.parametrize("prefix", ["", "model."])
+@pytest.mark.parametrize("tied", [True, False])
+def test_fused_tensors_and_prefixes_go_in_and_out(tmp_path, fused_table, monkeypatch, prefix, tied):
+    path, _ = tiny(
+        tmp_path / "m", "bfloat16", attention_bias=True, mlp_bias=True, tie_word_embeddings=tied, intermediate_size=78
+    )
+    with monkeypatch.context() as plain:
+        plain.setitem(FAMILIES, "llama", LLAMA)
+        expected = load_model(path)
+    rewrite(path, lambda tensors: fuse(tensors, prefix))
+    _, shardings = on_mesh()
+    for model in (load_model(path), load_model(path, shardings, pad_vocab_to=2)):
+        values = jax.tree.map(np.asarray, model.params)
+        values["embed"]["table"] = values["embed"]["table"][:131]
+        if not tied:
+            values["head"]["table"] = values["head"]["table"][:131]
+        jax.tree.map(np.testing.assert_array_equal, values, jax.tree.map(np.asarray, expected.params))
+        stored = {
+            name: tensor for name, tensor in load_file(path / "model.safetensors").items() if ".attn." not in name
+        }
+        exported = dict(export_tensors(model.config, model.params, model.dtypes))
+        assert exported.keys() == stored.keys() and f"{prefix}layers.0.mlp.c_fc.weight" in stored
+        for name, array in exported.items():
+            assert array.tobytes() == stored[name].view(torch.uint8).numpy().tobytes(), name
+
+
+def test_a_fused_tensor_of_another_size_is_misshapen(tmp_path, fused_table):
+    path, _ = tiny(tmp_path / "m", attention_bias=True)
+    rewrite(path, lambda tensors: fuse(tensors, ""))
+    name = "layers.1.self_attn.qkv_proj.weight"
+    rewrite(path, lambda tensors: tensors.__setitem__(name, tensors[name][1:]))
+    with pytest.raises(UserError, match=r"layers.1.self_attn.qkv_proj.weight is \[99, 60\].*says \[100, 60\]"):
+        load_model(path)
+
+
+def test_a_name_that_comes_twice_says_where_its_parts_lie(monkeypatch):
+    config = DecoderConfig(
+        vocab_size=11, hidden_size=8, layers=3, heads=4, kv_heads=2, head_dim=6, mlp_size=10, max_positions=32
+    )
+    rows = tuple(row._replace(name=row.name.replace("up_proj", "gate_proj")) for row in LLAMA.rows)
+    monkeypatch.setitem(FAMILIES, "llama", LLAMA._replace(rows=rows))
+    with pytest.raises(ValueError, match=r"gate_proj.* twice"):
+        random_model(config, 0)

@@ -54,7 +54,7 @@ def load_model(
     sources: dict[tuple[str, ...], Sources] = {}
     for name, spec in stored.items():
         for part in spec.parts:
-            sources.setdefault(tuple(part.row.path.split(".")), {})[part.index] = (name, part)
+            sources.setdefault(tuple(part.row.path.split(".")), {})[part.at] = (name, part)
 
     def place(path: tuple, leaf: jax.ShapeDtypeStruct, sharding: jax.sharding.Sharding) -> jax.Array:
         found = sources[tuple(key.key for key in path)]

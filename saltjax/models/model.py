@@ -41,10 +41,10 @@ def targets(abstract: Params, shardings: Shardings | None) -> Any:
 
 
 class Part(NamedTuple):
-    """`leaf[index]` of the parameter of `row`: `size` places from `start` on along the axis that the parts share."""
+    """`leaf[at]` of the parameter of `row`: `size` places from `start` on along the axis that the parts share."""
 
     row: Row
-    index: tuple[int, ...]
+    at: tuple[int, ...]
     start: int = 0
     size: int = 0
 
