@@ -173,7 +173,17 @@ def test_old_hub_configs_are_understood(tmp_path):
     ("changes", "named"),
     [
         ({"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}}, "rope_type='dynamic'"),
-        ({"rope_parameters": {"rope_type": "yarn", "factor": 2.0, "rope_theta": 1e4}}, "rope_type='yarn'"),
+        (
+            {
+                "rope_parameters": {
+                    "rope_type": "longrope",
+                    "rope_theta": 1e4,
+                    "short_factor": [1.0],
+                    "long_factor": [2.0],
+                }
+            },
+            "rope_type='longrope'",
+        ),
         ({"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}}, "partial_"),
         ({"hidden_act": "gelu"}, "hidden_act='gelu'"),
         ({"pretraining_tp": 2}, "pretraining_tp=2"),

@@ -3,11 +3,16 @@
 NNX defines the modules; everything else is functional: `abstract_model` gives the static `graphdef` and the shapes,
 and `hidden_states`, `output_table` and `logits` take the parameters as an argument, to be used under `jax.jit`,
 `jax.grad` and any sharding. The blocks' parameters are stacked on a leading axis [L, ...] and scanned, so that the
-time to compile does not depend on the depth. The tree (sharding rules and checkpoints key on it):
+time to compile does not depend on the depth. The tree (sharding
+rules and checkpoints key on it), with what only some models have in brackets:
 
-    embed.table [V, d]      layers.attn.{q [L,d,h,k], k [L,d,kv,k], v [L,d,kv,k], o [L,h,k,d]}  (+ *_bias)
-    norm.scale  [d]         layers.mlp.{gate [L,d,f], up [L,d,f], down [L,f,d]}                 (+ *_bias)
-    head.table  [V, d] (untied only)        layers.{attn_norm,mlp_norm}.scale [L,d]
+    embed.table [V, d]  [positions.table [P, d]]  norm.{scale [d], [bias]}  [head.table [V, d]]
+    layers.attn.{q [L,d,h,k], k [L,d,kv,k], v [L,d,kv,k], o [L,h,k,d], [*_bias], [q_norm.scale, k_norm.scale]}
+    layers.mlp.{[gate [L,d,f]], up [L,d,f], down [L,f,d], [*_bias]}
+    [layers.moe.{router [L,d,E], gate [L,E,d,f], up [L,E,d,f], down [L,E,f,d]}] in place of the MLP
+    layers.{[attn_norm], [attn_post_norm], [mlp_norm], [mlp_post_norm]}.{scale [L,d], [bias]}
+
+What differs from layer to layer (its window, its kind of RoPE) is data that is scanned beside the parameters.
 """
 
 from collections.abc import Callable
@@ -19,9 +24,13 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from saltjax.models.block import Block
 from saltjax.models.config import DecoderConfig
-from saltjax.models.layers import Block, RMSNorm, weight
-from saltjax.models.rope import angles, frequencies
+from saltjax.models.layerwise import Layerwise, Own
+from saltjax.models.mask import Places
+from saltjax.models.norms import Norm
+from saltjax.models.parameters import weight
+from saltjax.models.positions import Positions, sinusoids
 
 Params = dict[str, Any]
 Constrain = Callable[[Array], Array]
@@ -47,9 +56,21 @@ class Decoder(nnx.Module):
     def __init__(self, config: DecoderConfig):
         self.config = config
         self.embed = Table(config)
+        self.positions = Positions(config) if config.positions == "learned" else None
         self.layers = nnx.vmap(lambda _: Block(config), in_axes=0, out_axes=0)(jnp.arange(config.layers))
-        self.norm = RMSNorm(config)
+        self.norm = Norm(config, config.hidden_size)
         self.head = None if config.tie_embeddings else Table(config)
+
+    def embedded(self, tokens: Int[Array, "b t"], positions: Int[Array, "b t"], dtype: Any) -> Float[Array, "b t d"]:
+        """What enters the first block. An id outside the table gives NaN, not somebody else's row."""
+        x = self.embed.table[...].at[tokens].get(mode="fill", fill_value=jnp.nan).astype(dtype)
+        if self.config.embed_scale != 1.0:
+            x = x * jnp.asarray(self.config.embed_scale, dtype)  # rounded to it first, as Gemma was trained
+        if self.positions is not None:
+            x = x + self.positions(positions).astype(dtype)
+        if self.config.positions == "sinusoidal":
+            x = x + sinusoids(self.config, positions).astype(dtype)
+        return x
 
     def __call__(
         self,
@@ -58,23 +79,19 @@ class Decoder(nnx.Module):
         segments: Int[Array, "b t"],
         dtype: Any,
         remat: str,
+        unroll: bool,
         constrain: Constrain,
     ) -> Float[Array, "b t d"]:
-        config = self.config
-        # An id outside the table gives NaN, not somebody else's row.
-        x = self.embed.table[...].at[tokens].get(mode="fill", fill_value=jnp.nan).astype(dtype)
-        turns = angles(positions, frequencies(config.head_dim, config.rope_theta, config.rope_scaling))
-        t = tokens.shape[1]
-        causal = jnp.tril(jnp.ones((t, t), bool))
-        # Padding (segment 0) sees padding: no row of the softmax is empty, and no real token ever sees it.
-        mask = (causal & (segments[:, :, None] == segments[:, None, :]))[:, None]
-
+        places = Places(positions, segments)
+        layerwise = Layerwise(self.config, places, places)
         graphdef, stacked = nnx.split(self.layers)
 
-        def body(x: Array, layer: Any) -> tuple[Array, None]:
-            return constrain(nnx.merge(graphdef, layer)(x, turns, mask)), None
+        def body(x: Array, scanned: tuple[Any, Own]) -> tuple[Array, None]:
+            layer, own = scanned
+            return constrain(nnx.merge(graphdef, layer)(x, layerwise.turn(own), layerwise.mask(own))), None
 
-        x, _ = jax.lax.scan(REMAT[remat](body), constrain(x), stacked)
+        x = constrain(self.embedded(tokens, positions, dtype))
+        x, _ = jax.lax.scan(REMAT[remat](body), x, (stacked, layerwise.own), unroll=unroll)
         return self.norm(x)
 
 
@@ -99,13 +116,16 @@ def hidden_states(
     dtype: Any = jnp.float32,
     *,
     remat: str = "none",
+    unroll: bool = False,
     constrain: Constrain | None = None,
 ) -> Float[Array, "b t d"]:
     """The final normed hidden states, in `dtype` (the compute dtype: float32 or bfloat16).
 
-    A token attends to itself and to earlier tokens of its own segment. `segments` are 1, 2, ... for packed pieces
-    and 0 for padding (whose hidden states mean nothing); `positions` count within a piece. `remat` says what the
-    backward pass keeps: none (everything), block (the blocks' inputs) or dots (and the projections' results).
+    A token attends to itself and to the tokens of its own segment that have smaller positions, in its layer's window.
+    `segments` are 1, 2, ... for packed pieces and 0 for padding (whose hidden states mean nothing); `positions` count
+    within a piece. `remat` says what the backward pass keeps: none (everything), block (the blocks' inputs) or dots
+    (and the projections' results). `unroll` writes the layers out instead of scanning them: longer to compile, with
+    more for XLA to fuse and overlap.
 
     `constrain` is applied to the activations [b, t, d] after the embedding and after every block: on a mesh
     `lambda x: jax.lax.with_sharding_constraint(x, sharding)`, else XLA may replicate them or cut them along d. A table
@@ -114,7 +134,9 @@ def hidden_states(
     if remat not in REMAT:
         raise ValueError(f"remat is {remat!r}, it must be one of {', '.join(REMAT)}")
     with matmul_precision(dtype):
-        return nnx.merge(graphdef, params)(tokens, positions, segments, dtype, remat, constrain or (lambda x: x))
+        return nnx.merge(graphdef, params)(
+            tokens, positions, segments, dtype, remat, unroll, constrain or (lambda x: x)
+        )  # fmt: skip
 
 
 def output_table(config: DecoderConfig, params: Params) -> Float[Array, "v d"]:
@@ -123,13 +145,15 @@ def output_table(config: DecoderConfig, params: Params) -> Float[Array, "v d"]:
 
 
 def logits(config: DecoderConfig, params: Params, hidden: Float[Array, "*n d"]) -> Float[Array, "*n v"]:
-    """hidden @ table^T in float32, over all `vocab_rows`; those of padding rows are `MASKED`.
+    """hidden @ table^T in float32, capped where the model does so, over all `vocab_rows`; padding rows' are `MASKED`.
 
     Works on any slice of the hidden states, so a loss may go through them in chunks.
     """
     table = output_table(config, params).astype(hidden.dtype)
     with matmul_precision(hidden.dtype):
         scores = jnp.einsum("...d,vd->...v", hidden, table, preferred_element_type=jnp.float32)
+    if config.logit_softcap is not None:
+        scores = config.logit_softcap * jnp.tanh(scores / config.logit_softcap)
     if config.vocab_rows == config.vocab_size:
         return scores
     return jnp.where(jnp.arange(config.vocab_rows) < config.vocab_size, scores, MASKED)

@@ -1,69 +1,51 @@
 """Rotary position embedding (Su et al. 2021, RoFormer, section 3.4) in the half-split layout of Hugging Face models.
 
-With k = head_dim and frequencies f_i = theta^(-2i/k), the pair (x_i, x_{i + k/2}) at position p is turned by p f_i:
+With r rotated dimensions (all of the head, or its first part) and frequencies f_i = theta^(-2i/r), the pair
+(x_i, x_{i + r/2}) at position p is turned by p f_i, and stretched by the amplitude a of the scaling (1 but for YaRN):
 
-    y_i       = x_i cos(p f_i) - x_{i+k/2} sin(p f_i)
-    y_{i+k/2} = x_{i+k/2} cos(p f_i) + x_i sin(p f_i)
-
-A scaling is a frozen dataclass that changes the frequencies; its fields carry the names of `config.rope_parameters`.
+    y_i       = a (x_i cos(p f_i) - x_{i+r/2} sin(p f_i))
+    y_{i+r/2} = a (x_{i+r/2} cos(p f_i) + x_i sin(p f_i))
 """
 
-import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-
-@dataclass(frozen=True)
-class LinearRope:
-    """Position interpolation (Chen et al. 2023): every frequency divided by `factor`."""
-
-    factor: float
-
-    def scale(self, frequencies: Float[np.ndarray, "half"]) -> Float[np.ndarray, "half"]:
-        return frequencies / np.float32(self.factor)
+from saltjax.models.config import DecoderConfig
+from saltjax.models.ropescaling import RopeScaling
 
 
-@dataclass(frozen=True)
-class Llama3Rope:
-    """Llama 3.1's scaling: long wavelengths divided by `factor`, short ones kept, a linear blend in between.
+class Turn(NamedTuple):
+    """a cos(p f) and a sin(p f) in float32, whatever the compute dtype: bfloat16 cannot count positions beyond 256."""
 
-    A wavelength is long above `original / low_freq_factor` and short below `original / high_freq_factor`, where
-    `original` is the number of positions of pre-training.
-    """
-
-    factor: float
-    low_freq_factor: float
-    high_freq_factor: float
-    original_max_position_embeddings: int
-
-    def scale(self, frequencies: Float[np.ndarray, "half"]) -> Float[np.ndarray, "half"]:
-        turns = self.original_max_position_embeddings * frequencies / np.float32(2 * math.pi)
-        blend = (turns - self.low_freq_factor) / (self.high_freq_factor - self.low_freq_factor)
-        blend = np.clip(blend, 0.0, 1.0)
-        return ((1 - blend) * frequencies / self.factor + blend * frequencies).astype(np.float32)
+    cos: Float[Array, "b t half"]
+    sin: Float[Array, "b t half"]
 
 
-RopeScaling = LinearRope | Llama3Rope
-
-
-def frequencies(head_dim: int, theta: float, scaling: RopeScaling | None) -> Float[np.ndarray, "half"]:
-    """f_i as float32: a constant of the compiled program."""
-    exponents = np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim)
+def frequencies(rotary: int, theta: float, scaling: RopeScaling | None) -> Float[np.ndarray, "half"]:
+    """f_i of `rotary` dimensions as float32: a constant of the compiled program."""
+    exponents = np.arange(0, rotary, 2, dtype=np.float32) / np.float32(rotary)
     plain = (1.0 / np.float32(theta) ** exponents).astype(np.float32)
-    return plain if scaling is None else scaling.scale(plain)
+    return plain if scaling is None else scaling.scale(plain, theta)
 
 
-def angles(positions: Int[Array, "b t"], frequencies: Float[np.ndarray, "half"]) -> Float[Array, "b t half"]:
-    """p f_i in float32, whatever the compute dtype: bfloat16 cannot count positions beyond 256."""
-    return positions[..., None].astype(jnp.float32) * frequencies
+def turns(config: DecoderConfig, kind: str, positions: Int[Array, "b t"]) -> Turn:
+    """The turn of a `global`, `local` or `none` layer. The last turns by 0, which changes no bit."""
+    scaling = config.rope_scaling if kind == "global" else None
+    theta = config.local_rope_theta if kind == "local" else config.rope_theta
+    f = frequencies(config.rotary_dim, theta, scaling) * np.float32(kind != "none")
+    amplitude = np.float32(scaling.amplitude if scaling else 1.0)
+    angles = positions[..., None].astype(jnp.float32) * f
+    return Turn(jnp.cos(angles) * amplitude, jnp.sin(angles) * amplitude)
 
 
-def rotate(x: Float[Array, "b t h k"], angles: Float[Array, "b t half"]) -> Float[Array, "b t h k"]:
-    """x turned by its angles; computed in float32, returned in x's dtype."""
-    cos, sin = jnp.cos(angles)[:, :, None, :], jnp.sin(angles)[:, :, None, :]
-    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-    turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+def rotate(x: Float[Array, "b t h k"], turn: Turn) -> Float[Array, "b t h k"]:
+    """x turned in its first 2 half dimensions; computed in float32, returned in x's dtype."""
+    cos, sin = turn.cos[:, :, None, :], turn.sin[:, :, None, :]
+    half = cos.shape[-1]
+    wide = x.astype(jnp.float32)
+    first, second, rest = wide[..., :half], wide[..., half : 2 * half], wide[..., 2 * half :]
+    turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin, rest], axis=-1)
     return turned.astype(x.dtype)

@@ -21,7 +21,11 @@ RULES: tuple[tuple[str, P], ...] = (
     (r"layers\.mlp\.(gate|up)", P(None, "fsdp", "tensor")),  # [L, d, f]
     (r"layers\.mlp\.(gate|up)_bias", P(None, "tensor")),  # [L, f]
     (r"layers\.mlp\.down", P(None, "tensor", "fsdp")),  # [L, f, d]
-    (r".*norm\.scale|layers\.attn\.o_bias|layers\.mlp\.down_bias", P()),
+    (r"layers\.moe\.router", P(None, "fsdp", None)),  # [L, d, E]
+    (r"layers\.moe\.(gate|up)", P(None, None, "fsdp", "tensor")),  # [L, E, d, f]
+    (r"layers\.moe\.down", P(None, None, "tensor", "fsdp")),  # [L, E, f, d]
+    (r"positions\.table", P(None, "fsdp")),  # [P, d]
+    (r".*norm\.(scale|bias)|layers\.attn\.o_bias|layers\.mlp\.down_bias", P()),
 )
 
 

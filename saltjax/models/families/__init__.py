@@ -5,9 +5,21 @@ from transformers import PreTrainedConfig
 from saltjax.errors import UserError
 from saltjax.models.families.family import Family as Family
 from saltjax.models.families.family import Row as Row
+from saltjax.models.families.gemma import GEMMA, GEMMA2, GEMMA3
+from saltjax.models.families.gpt2 import GPT2
 from saltjax.models.families.llama import LLAMA
+from saltjax.models.families.mistral import MISTRAL, MIXTRAL
+from saltjax.models.families.olmo import OLMO2
+from saltjax.models.families.phi import PHI3
+from saltjax.models.families.qwen import QWEN2, QWEN3, QWEN3_MOE
+from saltjax.models.families.smollm import SMOLLM3
+from saltjax.models.families.xglm import XGLM
 
-FAMILIES = {family.name: family for family in (LLAMA,)}
+ALL = (
+    *(LLAMA, MISTRAL, QWEN2, QWEN3, GEMMA, GEMMA2, GEMMA3, OLMO2, SMOLLM3, PHI3, GPT2, XGLM),
+    *(MIXTRAL, QWEN3_MOE),
+)
+FAMILIES = {family.name: family for family in ALL}
 
 
 def family_of(hf: PreTrainedConfig) -> Family:

@@ -1,26 +1,32 @@
 """A family: one declarative table that says how Hugging Face spells a model that `decoder.py` computes.
 
-The same rows serve loading and export, so the two cannot disagree. A configuration field is renamed, required to
-have a value that we compute, or harmless; anything else of the configuration class that differs from its default is
-refused by name, so that a new switch of a new transformers version is never silently ignored. (A key that the class
-does not declare has no effect in PyTorch either.)
+The same rows serve loading and export, so the two cannot disagree. A configuration field is renamed, read by a
+function, required to have a value that we compute, or harmless; anything else of the configuration class that differs
+from its default is refused by name, so that a new switch of a new transformers version is never silently ignored. (A
+key that the class does not declare has no effect in PyTorch either.)
 """
 
 import re
-from collections.abc import Collection, Mapping
-from dataclasses import fields
+from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from transformers import PreTrainedConfig
 
 from saltjax.errors import UserError
 from saltjax.models.config import DecoderConfig
-from saltjax.models.rope import LinearRope, Llama3Rope, RopeScaling
-
-ROPE_TYPES: dict[str, type[RopeScaling] | None] = {"default": None, "linear": LinearRope, "llama3": Llama3Rope}
+from saltjax.models.families.ropes import one_rope
 
 # What describes the vocabulary's use, the initialisation or the run, and not the computation.
 HARMLESS = frozenset({"bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "initializer_range", "use_cache"})
+
+
+class Read(NamedTuple):
+    """One switch of ours from the values of some fields of theirs (None where there is none). The function raises
+    ValueError, saying what is allowed, for values that we do not compute."""
+
+    fields: tuple[str, ...]
+    function: Callable[..., Any]
 
 
 class Row(NamedTuple):
@@ -46,18 +52,32 @@ class Row(NamedTuple):
 
 
 class Family(NamedTuple):
-    """`rename`: HF field -> ours. `require`: HF field -> the values that we compute. `ignored`: regular expressions
-    of stored tensors that carry nothing (buffers); `tied_copies`: names under which a tied head may be stored too;
-    `prefixes`: what may stand before any of these names in a checkpoint, or not (GPT-2's published one lacks it)."""
+    """`rename`: HF field -> ours. `read`: ours -> how it follows from their fields. `require`: HF field -> the values
+    that we compute. `fixed`: our switches that every model of the family has alike. `harmless`: HF fields that have no
+    effect on what we compute (see `HARMLESS`). `rope`: how `rope_parameters` are read.
+
+    `ignored`: regular expressions of stored tensors that carry nothing (buffers); `tied_copies`: names under which a
+    tied head may be stored too; `prefixes`: what may stand before any of these names in a checkpoint, or not (GPT-2's
+    published one lacks it)."""
 
     name: str
     model_types: tuple[str, ...]
     rename: Mapping[str, str]
     require: Mapping[str, tuple[Any, ...]]
     rows: tuple[Row, ...]
+    read: Mapping[str, Read] = MappingProxyType({})
+    fixed: Mapping[str, Any] = MappingProxyType({})
+    harmless: tuple[str, ...] = ()
+    rope: Callable[[Mapping[str, Any] | None], tuple[dict[str, Any], list[str]]] = one_rope
     ignored: tuple[str, ...] = ()
     tied_copies: tuple[str, ...] = ()
     prefixes: tuple[str, ...] = ()
+
+    @property
+    def known(self) -> frozenset[str]:
+        """The HF fields that this family looks at or knows to be harmless."""
+        fields = (field for read in self.read.values() for field in read.fields)
+        return HARMLESS.union(self.rename, self.require, fields, self.harmless, ("rope_parameters", "model_type"))
 
     def decoder_config(self, hf: PreTrainedConfig) -> DecoderConfig:
         """Ours from theirs; one UserError with every field that we do not compute."""
@@ -69,21 +89,26 @@ class Family(NamedTuple):
         ]
         if getattr(hf, "quantization_config", None) is not None:
             problems.append("quantization_config (only unquantised weights)")
-        known = {*self.rename, *self.require, *HARMLESS, "rope_parameters", "model_type"}
-        defaults = type(hf)().to_dict()
         common = PreTrainedConfig().to_dict()
         problems += [
             f"{name}={getattr(hf, name)!r}"
-            for name, default in defaults.items()
-            if name not in known and name not in common and getattr(hf, name, default) != default
+            for name, default in type(hf)().to_dict().items()
+            if name not in self.known and name not in common and getattr(hf, name, default) != default
         ]
-        theta, scaling, rope_problems = read_rope(hf.rope_parameters)
+        ours = {mine: getattr(hf, theirs) for theirs, mine in self.rename.items()}
+        for mine, read in self.read.items():
+            values = [getattr(hf, field, None) for field in read.fields]
+            try:
+                ours[mine] = read.function(*values)
+            except ValueError as error:
+                named = ", ".join(f"{field}={value!r}" for field, value in zip(read.fields, values, strict=True))
+                problems.append(f"{named} ({error})")
+        turning, rope_problems = self.rope(getattr(hf, "rope_parameters", None))
         problems += rope_problems
         if problems:
             raise UserError(f"{where}: not supported by the {self.name} family: {'; '.join(problems)}")
-        ours = {mine: getattr(hf, theirs) for theirs, mine in self.rename.items()}
         try:
-            return DecoderConfig(**ours, rope_theta=theta, rope_scaling=scaling, family=self.name)
+            return DecoderConfig(**ours, **turning, **self.fixed, family=self.name)
         except (ValueError, TypeError) as error:
             raise UserError(f"{where}: {error}") from error
 
@@ -94,24 +119,3 @@ class Family(NamedTuple):
     def ignores(self, name: str) -> bool:
         bare = {name, *(name.removeprefix(prefix) for prefix in self.prefixes)}
         return any(re.fullmatch(pattern, one) for pattern in self.ignored for one in bare)
-
-
-def read_rope(parameters: Mapping[str, Any] | None) -> tuple[float, RopeScaling | None, list[str]]:
-    """(theta, scaling, problems) of a `config.rope_parameters`, which transformers 5 fills from old configs too."""
-    parameters = parameters or {}
-    kind = parameters.get("rope_type", "default")
-    theta = parameters.get("rope_theta")
-    if not isinstance(theta, int | float):
-        return 0.0, None, [f"rope_theta={theta!r} (a number is needed)"]
-    if kind not in ROPE_TYPES:
-        return theta, None, [f"rope_type={kind!r} (only {', '.join(ROPE_TYPES)})"]
-    scaling = ROPE_TYPES[kind]
-    names = [field.name for field in fields(scaling)] if scaling else []
-    problems = [f"rope_parameters: {name} is missing for rope_type {kind}" for name in names if name not in parameters]
-    neutral = {"partial_rotary_factor": 1.0}
-    for name, value in parameters.items():
-        if name not in {"rope_type", "type", "rope_theta", *names} and value not in (None, neutral.get(name)):
-            problems.append(f"rope_parameters.{name}={value!r}")
-    if problems:
-        return theta, None, problems
-    return float(theta), scaling(**{name: parameters[name] for name in names}) if scaling else None, []

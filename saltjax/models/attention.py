@@ -1,0 +1,105 @@
+"""Attention. Sizes: b batch, t queries, s keys, d hidden, h heads, kv key/value heads, k head_dim.
+
+`Attention.project` gives queries, keys and values, `attend` mixes the values, `Attention.combine` writes the result
+into the residual stream. Keys and values may come from elsewhere in between (a cache), so s may differ from t.
+"""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from saltjax.models.config import DecoderConfig
+from saltjax.models.norms import Norm
+from saltjax.models.parameters import bias, plus, weight
+from saltjax.models.rope import Turn, rotate
+
+BELOW = -1e30  # the score of what is not seen
+
+
+def attend(
+    query: Float[Array, "b t h k"],
+    key: Float[Array, "b s kv k"],
+    value: Float[Array, "b s kv k"],
+    mask: Bool[Array, "b 1 t s"],
+    *,
+    scale: float | None = None,
+    softcap: float | None = None,
+) -> Float[Array, "b t h k"]:
+    """softmax(cap(scale query key^T)) value; head i reads key/value head i // (h / kv) (GQA, Ainslie et al. 2023).
+
+    scale None is k^-1/2. The softmax runs in float32. On a GPU cuDNN's fused attention is used where it can be.
+    """
+    if softcap is not None:
+        return _capped(query, key, value, mask, query.shape[-1] ** -0.5 if scale is None else scale, softcap)
+    implementation: Literal["cudnn", "xla"] = "cudnn" if _cudnn_can(query, key) else "xla"
+    return jax.nn.dot_product_attention(query, key, value, mask=mask, scale=scale, implementation=implementation)
+
+
+def _cudnn_can(query: Float[Array, "b t h k"], key: Float[Array, "b s kv k"]) -> bool:
+    """What cuDNN's fused attention takes with a mask on every GPU since Ampere (JAX raises for what it does not)."""
+    even = query.shape[1] % 2 == 0 and key.shape[1] % 2 == 0
+    small = query.shape[-1] <= 128 and query.shape[-1] % 8 == 0
+    return jax.default_backend() == "gpu" and query.dtype in (jnp.bfloat16, jnp.float16) and even and small
+
+
+def _capped(
+    query: Float[Array, "b t h k"],
+    key: Float[Array, "b s kv k"],
+    value: Float[Array, "b s kv k"],
+    mask: Bool[Array, "b 1 t s"],
+    scale: float,
+    softcap: float,
+) -> Float[Array, "b t h k"]:
+    """Scores s become c tanh(s / c) before the mask (Gemma 2, section 2), which no fused attention offers."""
+    b, t, h, k = query.shape
+    grouped = query.reshape(b, t, key.shape[2], -1, k)
+    scores = jnp.einsum("btngk,bsnk->bngts", grouped, key, preferred_element_type=jnp.float32) * scale
+    scores = jnp.where(mask[:, :, None], softcap * jnp.tanh(scores / softcap), BELOW)
+    weights = jax.nn.softmax(scores, axis=-1).astype(value.dtype)
+    return jnp.einsum("bngts,bsnk->btngk", weights, value).reshape(b, t, h, k)
+
+
+class Attention(nnx.Module):
+    def __init__(self, config: DecoderConfig):
+        self.config = config
+        d, h, kv, k = config.hidden_size, config.heads, config.kv_heads, config.head_dim
+        biased = config.attention_bias or config.qkv_bias
+        self.q = weight(d, h, k)
+        self.k = weight(d, kv, k)
+        self.v = weight(d, kv, k)
+        self.o = weight(h, k, d)
+        self.q_bias = bias(biased, h, k)
+        self.k_bias = bias(biased, kv, k)
+        self.v_bias = bias(biased, kv, k)
+        self.o_bias = bias(config.attention_bias, d)
+        shapes = {"none": None, "head": ((k,), (k,)), "projection": ((h, k), (kv, k))}[config.qk_norm]
+        self.q_norm = Norm(config, *shapes[0]) if shapes else None
+        self.k_norm = Norm(config, *shapes[1]) if shapes else None
+
+    def project(
+        self, x: Float[Array, "b t d"], turn: Turn | None
+    ) -> tuple[Float[Array, "b t h k"], Float[Array, "b t kv k"], Float[Array, "b t kv k"]]:
+        """Queries, keys and values of x, the first two normed and rotated where the model does so."""
+
+        def heads(w: nnx.Param, b: nnx.Param | None, norm: Norm | None, turn: Turn | None) -> Array:
+            y = plus(jnp.einsum("btd,dhk->bthk", x, w[...].astype(x.dtype)), b)
+            y = y if norm is None else norm(y)
+            return y if turn is None else rotate(y, turn)
+
+        query = heads(self.q, self.q_bias, self.q_norm, turn)
+        key = heads(self.k, self.k_bias, self.k_norm, turn)
+        return query, key, heads(self.v, self.v_bias, None, None)
+
+    def combine(self, mixed: Float[Array, "b t h k"]) -> Float[Array, "b t d"]:
+        return plus(jnp.einsum("bthk,hkd->btd", mixed, self.o[...].astype(mixed.dtype)), self.o_bias)
+
+    def __call__(
+        self, x: Float[Array, "b t d"], turn: Turn | None, mask: Bool[Array, "b 1 t t"]
+    ) -> Float[Array, "b t d"]:
+        query, key, value = self.project(x, turn)
+        config = self.config
+        scale, softcap = config.attention_scale, config.attention_softcap
+        return self.combine(attend(query, key, value, mask, scale=scale, softcap=softcap))

@@ -1,0 +1,42 @@
+"""One transformer block: attention and a feed-forward part, each with a norm before it, after it, or both."""
+
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from saltjax.models.attention import Attention
+from saltjax.models.config import DecoderConfig
+from saltjax.models.experts import Experts
+from saltjax.models.mlp import Mlp
+from saltjax.models.norms import Norm
+from saltjax.models.rope import Turn
+
+
+class Block(nnx.Module):
+    """x + post(attention(pre(x))), then x + post(mlp(pre(x))); pre and post are norms or nothing."""
+
+    def __init__(self, config: DecoderConfig):
+        d, self.mixed = config.hidden_size, config.experts > 0
+        self.attn_norm = Norm(config, d) if config.pre_norm else None
+        self.attn = Attention(config)
+        self.attn_post_norm = Norm(config, d) if config.post_norm else None
+        self.mlp_norm = Norm(config, d) if config.pre_norm else None
+        if self.mixed:
+            self.moe = Experts(config)
+        else:
+            self.mlp = Mlp(config)
+        self.mlp_post_norm = Norm(config, d) if config.post_norm else None
+
+    def __call__(
+        self, x: Float[Array, "b t d"], turn: Turn | None, mask: Bool[Array, "b 1 t t"]
+    ) -> Float[Array, "b t d"]:
+        x = x + _normed(self.attn_post_norm, self.attn(_normed(self.attn_norm, x), turn, mask))
+        return self.feed_forward(x)
+
+    def feed_forward(self, x: Float[Array, "b t d"]) -> Float[Array, "b t d"]:
+        """The second half."""
+        inner = self.moe if self.mixed else self.mlp
+        return x + _normed(self.mlp_post_norm, inner(_normed(self.mlp_norm, x)))
+
+
+def _normed(norm: Norm | None, x: Float[Array, "b t d"]) -> Float[Array, "b t d"]:
+    return x if norm is None else norm(x)
