@@ -18,13 +18,15 @@ from saltjax.models import (
     family_of,
     hidden_states,
     layout,
-    load,
     load_model,
     logits,
+    place,
     random_model,
+    slabs,
 )
 from saltjax.models.families import FAMILIES
 from saltjax.models.families.llama import LLAMA
+from saltjax.models.model import targets
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -72,7 +74,8 @@ def test_round_trip_is_bit_equal(tmp_path, dtype, tied):
 def test_loading_in_many_slabs_is_loading_in_one(tmp_path, monkeypatch):
     path, _ = tiny(tmp_path / "m", "bfloat16")
     whole = load_model(path)
-    monkeypatch.setattr(load, "SLAB", 700)  # a few rows
+    monkeypatch.setattr(slabs, "SLAB", 700)  # a few rows
+    monkeypatch.setattr(slabs, "RUN", 2)
     for a, b in zip(jax.tree.leaves(whole.params), jax.tree.leaves(load_model(path).params), strict=True):
         assert (np.asarray(a) == np.asarray(b)).all()
 
@@ -129,17 +132,33 @@ def test_a_mesh_of_eight_equals_one_device(tmp_path):
         np.testing.assert_allclose(got_grads[name], gradient, atol=1e-6, rtol=1e-4, err_msg=name)
 
 
-def test_loading_reads_a_shard_and_not_the_whole(tmp_path, monkeypatch):
+def test_loading_in_blocks_of_layers_is_loading_in_one(tmp_path, monkeypatch):
+    path, _ = tiny(tmp_path / "m", "bfloat16", intermediate_size=78, attention_bias=True)
+    _, shardings = on_mesh()
+    one = load_model(path, pad_vocab_to=2)
+    for rule in (None, shardings):
+        monkeypatch.setattr(place, "_layers_at_once", lambda leaf, sharding: 2)  # of three
+        model = load_model(path, rule, pad_vocab_to=2)
+        monkeypatch.undo()
+        expected = targets(abstract_model(one.config)[1], rule)
+        for a, b, sharding in zip(*map(jax.tree.leaves, (model.params, one.params, expected)), strict=True):
+            assert (np.asarray(a) == np.asarray(b)).all() and a.sharding.is_equivalent_to(sharding, a.ndim)
+
+
+def test_every_device_gets_its_own_part_only(tmp_path, monkeypatch):
     path, _ = tiny(tmp_path / "m", intermediate_size=78)
     _, shardings = on_mesh()
-    parts = []
-    whole = load._read
-    monkeypatch.setattr(load, "_read", lambda *args: parts.append(whole(*args)) or parts[-1])
+    made = []
+    whole = place.aligned
+    monkeypatch.setattr(place, "aligned", lambda *args: made.append(whole(*args)) or made[-1])
     model = load_model(path, shardings, pad_vocab_to=2)
     one = load_model(path, pad_vocab_to=2)
-    assert max(part.size for part in parts[:-12]) <= max(a.size for a in jax.tree.leaves(one.params)) / 2
     for a, b in zip(jax.tree.leaves(model.params), jax.tree.leaves(one.params), strict=True):
         assert (np.asarray(a) == np.asarray(b)).all()
+    shards = [shard for leaf in jax.tree.leaves(model.params) for shard in leaf.addressable_shards]
+    host = {array.ctypes.data: array.nbytes for array in made}
+    assert {shard.data.unsafe_buffer_pointer() for shard in shards} <= host.keys()  # taken over, not copied
+    assert sum(array.nbytes for array in made) == 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(one.params))
 
 
 def test_random_model_depends_on_the_seed_alone():
@@ -173,17 +192,7 @@ def test_old_hub_configs_are_understood(tmp_path):
     ("changes", "named"),
     [
         ({"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}}, "rope_type='dynamic'"),
-        (
-            {
-                "rope_parameters": {
-                    "rope_type": "longrope",
-                    "rope_theta": 1e4,
-                    "short_factor": [1.0],
-                    "long_factor": [2.0],
-                }
-            },
-            "rope_type='longrope'",
-        ),
+        ({"rope_parameters": {"rope_type": "yarn", "factor": 2.0, "rope_theta": 1e4}}, "rope_type='yarn'"),
         ({"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}}, "partial_"),
         ({"hidden_act": "gelu"}, "hidden_act='gelu'"),
         ({"pretraining_tp": 2}, "pretraining_tp=2"),
@@ -275,12 +284,25 @@ def test_remat_by_an_unknown_name_is_an_error(tmp_path):
 
 
 def test_layout_patterns_name_the_same_axes_on_both_sides():
-    array = np.arange(48).reshape(6, 8)
-    view = layout.from_stored("(h k) d -> d h k", array, (8, 2, 3))
-    assert np.shares_memory(view, array) and view[5, 1, 2] == array[5, 5]
-    assert (layout.to_stored("(h k) d -> d h k", view) == array).all()
+    ours = np.arange(48).reshape(8, 2, 3)
+    stored = layout.as_stored("(h k) d -> d h k", ours)
+    assert np.shares_memory(stored, ours) and stored.shape == (6, 8) and stored[5, 4] == ours[4, 1, 2]
     with pytest.raises(ValueError, match="different axes"):
         layout.parse("a b -> a c")
+    with pytest.raises(ValueError, match="apart"):
+        layout.parse("(h k) d -> h d k")
+
+
+@pytest.mark.parametrize("pattern", ["(h k) d -> d h k", "d (h k) -> h k d", "d +(h k) -> d h k"])
+def test_any_part_of_a_parameter_is_found_in_the_stored_tensor(pattern):
+    shape = (4, 6, 5) if pattern.endswith("h k d") else (5, 4, 6)
+    ours = np.arange(120).reshape(shape)
+    stored = np.ascontiguousarray(layout.as_stored(pattern, ours))
+    for index in [(slice(1, 3), slice(None), slice(2, 5)), (slice(None), slice(1, 4), slice(0, 2)), (slice(2, 2),) * 3]:
+        part = np.full_like(ours[index], -1, order="C")
+        chosen = layout.selection(pattern, shape, index)
+        slabs.run(slabs.copy_jobs(lambda: stored, chosen, layout.as_stored(pattern, part)))
+        np.testing.assert_array_equal(part, ours[index])
 
 
 FUSED = {  # how Phi-3 and GPT-2 (Conv1D: the input comes first) store what Llama has in separate tensors

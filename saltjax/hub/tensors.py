@@ -61,6 +61,16 @@ class Checkpoint:
                 left -= len(piece)
                 yield memoryview(piece)
 
+    def same(self, first: str, second: str) -> bool:
+        """Whether two tensors have the same format, shape and bytes."""
+        a, b = self.entries[first], self.entries[second]
+        if (a.shape, a.dtype) != (b.shape, b.dtype):
+            return False
+        pairs = zip(self.chunks(first), self.chunks(second), strict=True)
+        return first == second or all(
+            np.array_equal(np.frombuffer(x, np.uint8), np.frombuffer(y, np.uint8)) for x, y in pairs
+        )
+
 
 def open_checkpoint(directory: Path) -> Checkpoint:
     """The checkpoint of a model directory; safetensors before .bin, one file before shards, as transformers chooses.

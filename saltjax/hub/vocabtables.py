@@ -6,7 +6,6 @@ Found by name, then checked by shape; a model whose names are not known is searc
 import re
 from dataclasses import dataclass
 
-import numpy as np
 from transformers import PretrainedConfig
 
 from saltjax.errors import UserError
@@ -94,7 +93,7 @@ def find_vocab_tables(checkpoint: Checkpoint, config: PretrainedConfig) -> Vocab
             raise UserError(
                 f"{where}: {inputs[0]} has {rows} rows but the head's bias is {_listed(checkpoint, [name])}"
             )
-    is_tied = tied(config) and (not heads or _same(checkpoint, inputs[0], heads[0]))
+    is_tied = tied(config) and (not heads or checkpoint.same(inputs[0], heads[0]))
     if not tied(config) and not heads and any(GENERATES.search(name) for name in config.architectures or []):
         raise UserError(f"{where}: its config unties the output head, but no head is stored (lm_head.weight or alike)")
     return VocabTables(tuple(inputs), tuple(heads), tuple(biases), rows, is_tied)
@@ -138,19 +137,9 @@ def _one_table(checkpoint: Checkpoint, names: list[str], role: str) -> list[str]
                 f"{checkpoint.entries[name].file}: {name} is quantised ({checkpoint.entries[name].dtype}); "
                 "give the model in float32, float16 or bfloat16"
             )
-    if any(not _same(checkpoint, names[0], name) for name in names[1:]):
+    if any(not checkpoint.same(names[0], name) for name in names[1:]):
         raise UserError(f"{checkpoint.directory}: several {role} tables that differ: {_listed(checkpoint, names)}")
     return names
-
-
-def _same(checkpoint: Checkpoint, first: str, second: str) -> bool:
-    a, b = checkpoint.entries[first], checkpoint.entries[second]
-    if first == second:
-        return True
-    if (a.shape, a.dtype) != (b.shape, b.dtype):
-        return False
-    pairs = zip(checkpoint.chunks(first), checkpoint.chunks(second), strict=True)
-    return all(np.array_equal(np.frombuffer(x, np.uint8), np.frombuffer(y, np.uint8)) for x, y in pairs)
 
 
 def _listed(checkpoint: Checkpoint, names: list[str]) -> str:

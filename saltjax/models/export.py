@@ -5,12 +5,13 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 from saltjax.errors import UserError
 from saltjax.models.config import DecoderConfig
-from saltjax.models.decoder import Params, abstract_model
-from saltjax.models.layout import shared_axis, to_stored
-from saltjax.models.model import leaf_at, stored_tensors
+from saltjax.models.decoder import Params
+from saltjax.models.layout import as_stored, shared_axis
+from saltjax.models.model import Part, leaf_at, stored_tensors
 
 
 def export_tensors(
@@ -21,25 +22,36 @@ def export_tensors(
     A tensor that was not changed comes back bit for bit: bfloat16 and float16 survive the way through float32.
     Raises UserError when a trained value does not fit the float16 that it came in.
     """
-    for name, (shape, parts) in stored_tensors(config, abstract_model(config)[1], dtypes).items():
-        pieces = [to_stored(row.pattern, _host(leaf_at(params, row.path), index)) for row, index, _, _ in parts]
-        axis = shared_axis(parts[0].row.pattern)
-        whole = pieces[0] if axis is None else np.concatenate(pieces, axis)
-        array = whole[tuple(slice(size) for size in shape)]
-        with np.errstate(over="ignore"):  # reported below
-            cast = array.astype(np.dtype(dtypes[name]), copy=False)
-        if cast.dtype == np.float16 and not np.array_equal(np.isfinite(cast), np.isfinite(array)):
-            raise UserError(f"{name}: values up to {np.abs(array).max():.3g} do not fit float16; export as bfloat16")
-        yield name, cast
+    for name, (shape, parts) in stored_tensors(config, params, dtypes).items():
+        out = np.empty(shape, np.dtype(dtypes[name]))
+        for part in parts:
+            _write(name, _host(leaf_at(params, part.row.path), part.at), part, out)
+        yield name, out
 
 
-def _host(leaf: Any, index: tuple[int, ...]) -> np.ndarray:
-    return np.asarray(_at(leaf, index) if index else leaf)
+def _write(name: str, ours: np.ndarray, part: Part, out: np.ndarray) -> None:
+    """One parameter of one layer to its place in a stored tensor."""
+    axis = shared_axis(part.row.pattern)
+    place = slice(len(out)) if axis is None else slice(part.start, part.start + part.size)
+    into = out[(slice(None),) * (axis or 0) + (place,)]
+    array = as_stored(part.row.pattern, ours)[: len(into)]
+    with np.errstate(over="ignore"):  # reported below
+        into[...] = array
+    if out.dtype == np.float16 and not np.array_equal(np.isfinite(into), np.isfinite(array)):
+        raise UserError(f"{name}: values up to {np.abs(array).max():.3g} do not fit float16; export as bfloat16")
+
+
+def _host(leaf: Any, at: tuple[int, ...]) -> np.ndarray:
+    """leaf[at] on the host. With several processes all of them get it, and all have to ask."""
+    array = _at(leaf, at) if at else leaf
+    if array.is_fully_addressable:
+        return np.asarray(array)
+    return np.asarray(multihost_utils.process_allgather(array, tiled=True))
 
 
 @jax.jit
-def _at(leaf: Any, index: tuple[Any, ...]) -> jax.Array:
-    """leaf[index] with traced numbers: one compilation for all layers and experts."""
-    for i in index:
+def _at(leaf: Any, at: tuple[Any, ...]) -> jax.Array:
+    """leaf[at] with traced numbers: one compilation for all layers and experts."""
+    for i in at:
         leaf = jax.lax.dynamic_index_in_dim(leaf, i, keepdims=False)
     return leaf

@@ -1,30 +1,22 @@
-"""From a Hugging Face directory straight onto the devices.
-
-Every parameter is made with `jax.make_array_from_callback`: a device's shard is cut out of the memory-mapped tensors,
-cast and handed over, so no process reads what its devices do not hold.
-"""
+"""From a Hugging Face directory straight onto the devices: everything is checked first, then parameter by parameter."""
 
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from saltjax.errors import UserError
 from saltjax.hub.config import read_config
 from saltjax.hub.tensors import DTYPES, Checkpoint, open_checkpoint
 from saltjax.models.decoder import abstract_model
 from saltjax.models.families import Family, family_of
-from saltjax.models.layout import from_stored, shared_axis
 from saltjax.models.model import Model as Model
-from saltjax.models.model import Part, Shardings, Stored, stored_tensors, targets
+from saltjax.models.model import Shardings, Stored, stored_tensors, targets
 from saltjax.models.model import random_model as random_model
+from saltjax.models.place import Sources, place
 
 FLOATS = ("F32", "BF16", "F16")  # as safetensors calls them
-SLAB = 1 << 17  # bytes
-
-Sources = dict[tuple[int, ...], tuple[str, Part]]  # for each layer (and expert) the stored tensor and the part of it
 
 
 def load_model(
@@ -55,48 +47,12 @@ def load_model(
     for name, spec in stored.items():
         for part in spec.parts:
             sources.setdefault(tuple(part.row.path.split(".")), {})[part.at] = (name, part)
-
-    def place(path: tuple, leaf: jax.ShapeDtypeStruct, sharding: jax.sharding.Sharding) -> jax.Array:
-        found = sources[tuple(key.key for key in path)]
-        return jax.make_array_from_callback(leaf.shape, sharding, lambda index: _read(checkpoint, found, leaf, index))
-
-    params = jax.tree_util.tree_map_with_path(place, abstract, targets(abstract, shardings))
+    params = jax.tree_util.tree_map_with_path(
+        lambda path, leaf, sharding: place(checkpoint, sources[tuple(key.key for key in path)], leaf, sharding),
+        abstract,
+        targets(abstract, shardings),
+    )
     return Model(config, graphdef, params, {name: DTYPES[checkpoint.entries[name].dtype] for name in stored})
-
-
-def _read(checkpoint: Checkpoint, sources: Sources, leaf: jax.ShapeDtypeStruct, index: Any) -> np.ndarray:
-    """The part `index` of one of our parameters, a fresh array. Rows beyond the stored vocabulary stay zero."""
-    stacked = len(next(iter(sources)))
-    ranges = [range(*part.indices(size)) for part, size in zip(index, leaf.shape, strict=True)]
-    out = np.zeros([len(part) for part in ranges], leaf.dtype)
-    for place in np.ndindex(*out.shape[:stacked]):
-        name, part = sources[tuple(ranges[axis][i] for axis, i in enumerate(place))]
-        tensor = _part(checkpoint.read(name), part)
-        shape = leaf.shape[stacked:]
-        whole = (len(tensor), *shape[1:]) if part.row.vocabulary else shape
-        view = from_stored(part.row.pattern, tensor, whole)[tuple(index[stacked:])]
-        _copy(view, out[(*place, *(slice(size) for size in view.shape))])
-    return out
-
-
-def _part(tensor: np.ndarray, part: Part) -> np.ndarray:
-    """What belongs to one of the parameters that share a stored tensor."""
-    axis = shared_axis(part.row.pattern)
-    return tensor if axis is None else tensor[(slice(None),) * axis + (slice(part.start, part.start + part.size),)]
-
-
-def _copy(part: np.ndarray, into: np.ndarray) -> None:
-    """into[...] = part, in slabs along the stored tensor's first axis that fit a core's cache.
-
-    A slab is cast while its bytes still lie as stored, then transposed: three times faster than in one go.
-    """
-    if not part.size:
-        return
-    axis = int(np.argmax(part.strides))
-    step = max(1, SLAB * part.shape[axis] // part.nbytes)
-    for start in range(0, part.shape[axis], step):
-        slab = (slice(None),) * axis + (slice(start, start + step),)
-        into[slab] = part[slab].astype(into.dtype)
 
 
 def _check(directory: Path, checkpoint: Checkpoint, stored: dict[str, Stored], family: Family, tied: bool) -> None:
@@ -124,7 +80,7 @@ def _check(directory: Path, checkpoint: Checkpoint, stored: dict[str, Stored], f
         raise UserError(f"{directory}: the tensors do not fit config.json; {'; '.join(found)}")
     table = next(name for name, spec in stored.items() if spec.parts[0].row.path == "embed.table")
     for name in copies:
-        if not np.array_equal(checkpoint.read(name), checkpoint.read(table)):
+        if not checkpoint.same(name, table):
             raise UserError(
                 f"{directory}: {name} differs from {table} although config.json ties them; "
                 'set "tie_word_embeddings": false there'
