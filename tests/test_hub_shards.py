@@ -156,7 +156,8 @@ def test_write_one_file_and_shards(tmp_path):
     for limit, shards in ((10**6, 1), (100, 4)):
         out = tmp_path / str(limit)
         out.mkdir()
-        write_checkpoint(out, iter(tensors.items()), max_shard_bytes=limit)
+        mixed = sorted(tensors.items(), key=lambda item: item[0][::-1])  # they may come in any order
+        write_checkpoint(out, plan(tensors), iter(mixed), max_shard_bytes=limit)
         files = sorted(file.name for file in out.iterdir())
         if shards == 1:
             assert files == ["model.safetensors"]
@@ -171,8 +172,26 @@ def test_write_one_file_and_shards(tmp_path):
             np.testing.assert_array_equal(result.read(name), array)
         if shards == 1:
             np.testing.assert_array_equal(load_file(out / "model.safetensors")["f32"], tensors["f32"])
-    with pytest.raises(ValueError, match="'a' comes twice"):
-        write_checkpoint(tmp_path, [("a", np.zeros(3)), ("b", np.zeros(3)), ("a", np.zeros(3))], max_shard_bytes=1)
+
+
+def plan(tensors):
+    return {name: (array.dtype, array.shape) for name, array in tensors.items()}
+
+
+@pytest.mark.parametrize(
+    ("come", "message"),
+    [
+        (["a", "b", "a"], "'a'.*twice"),
+        (["a"], "'b' was announced"),
+        (["a", "b", "c"], "'c'.*not announced"),
+    ],
+)
+def test_what_was_not_announced_is_not_written(tmp_path, come, message):
+    array = np.zeros(3)
+    with pytest.raises(ValueError, match=message):
+        write_checkpoint(tmp_path, plan({"a": array, "b": array}), [(name, array) for name in come])
+    with pytest.raises(ValueError, match="not announced"):
+        write_checkpoint(tmp_path, plan({"a": array}), [("a", array.astype(np.float32))])
 
 
 def test_same_input_same_bytes(tmp_path):

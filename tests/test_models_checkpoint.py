@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import zoo_decoders
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from safetensors.torch import load_file, save_file
 from test_models_parity import ids, ours, tiny
@@ -23,6 +24,7 @@ from saltjax.models import (
     place,
     random_model,
     slabs,
+    write_model,
 )
 from saltjax.models.families import FAMILIES
 from saltjax.models.families.llama import LLAMA
@@ -192,7 +194,6 @@ def test_old_hub_configs_are_understood(tmp_path):
     ("changes", "named"),
     [
         ({"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}}, "rope_type='dynamic'"),
-        ({"rope_parameters": {"rope_type": "yarn", "factor": 2.0, "rope_theta": 1e4}}, "rope_type='yarn'"),
         ({"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}}, "partial_"),
         ({"hidden_act": "gelu"}, "hidden_act='gelu'"),
         ({"pretraining_tp": 2}, "pretraining_tp=2"),
@@ -380,3 +381,32 @@ def test_a_name_that_comes_twice_says_where_its_parts_lie(monkeypatch):
     monkeypatch.setitem(FAMILIES, "llama", LLAMA._replace(rows=rows))
     with pytest.raises(ValueError, match=r"gate_proj.* twice"):
         random_model(config, 0)
+
+
+@pytest.mark.parametrize("kind", ["mixtral", "qwen3_moe", "phi3", "gpt2"])
+def test_what_is_written_from_a_mesh_is_what_transformers_wrote(tmp_path, kind):
+    source = zoo_decoders.make(kind, tmp_path / "m")
+    _, shardings = on_mesh()
+    model = load_model(tmp_path / "m", lambda abstract: fitting(shardings(abstract), abstract), pad_vocab_to=2)
+    out = tmp_path / "out"
+    out.mkdir()
+    write_model(out, model.config, model.params, model.dtypes)
+    stored, exported = load_file(tmp_path / "m/model.safetensors"), load_file(out / "model.safetensors")
+    assert stored.keys() == exported.keys()
+    assert all(torch.equal(stored[name], exported[name]) for name in stored)
+    source.config.save_pretrained(out)
+    again, info = transformers.AutoModelForCausalLM.from_pretrained(out, output_loading_info=True)
+    assert not any(info.values()), info
+    assert all(
+        torch.equal(a, b) for a, b in zip(again.state_dict().values(), source.state_dict().values(), strict=True)
+    )
+
+
+def fitting(shardings, abstract):
+    """The shardings without the axes that do not divide a dimension."""
+
+    def fit(sharding, leaf):
+        spec = [axis if axis and size % 2 == 0 else None for axis, size in zip(sharding.spec, leaf.shape, strict=False)]
+        return NamedSharding(sharding.mesh, PartitionSpec(*spec))
+
+    return jax.tree.map(fit, shardings, abstract)

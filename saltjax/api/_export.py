@@ -12,9 +12,8 @@ import numpy as np
 from saltjax.errors import UserError
 from saltjax.hub.config import read_config
 from saltjax.hub.directory import whole_directory
-from saltjax.hub.shards import write_checkpoint
 from saltjax.models.decoder import hidden_states, logits
-from saltjax.models.export import export_tensors
+from saltjax.models.export import write_model
 from saltjax.models.families import family_of
 from saltjax.models.load import load_model
 from saltjax.train import checkpoint
@@ -37,7 +36,7 @@ def export(run: str | Path, out: str | Path, *, step: int | None = None, overwri
     config = family_of(hf_config).decoder_config(hf_config)
     with whole_directory(out, overwrite) as partial:
         found, params = checkpoint.load_params(opened.checkpoints, step)
-        write_checkpoint(partial, export_tensors(config, params, stored_dtypes(opened)))
+        write_model(partial, config, params, stored_dtypes(opened))
         for file in sorted(opened.model.iterdir()):
             if file.name not in NOT_THE_MODELS:
                 shutil.copyfile(file, partial / file.name)

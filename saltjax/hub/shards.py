@@ -5,7 +5,7 @@ bits, whatever its number format.
 """
 
 import json
-from collections import Counter
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,17 +18,18 @@ from saltjax.hub.container import DTYPES, FLOATS, NAMES, TensorEntry
 from saltjax.hub.tensors import CHUNK, Checkpoint
 
 INDEX = "model.safetensors.index.json"
+Plan = Mapping[str, tuple[np.dtype, tuple[int, ...]]]
 
 
 @dataclass(frozen=True)
 class _Item:
-    """One tensor to be written: its header entry and where its bytes come from."""
+    """One tensor to be written: its header entry, and its bytes where they are there already."""
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     nbytes: int
-    chunks: Iterable[memoryview]
+    chunks: Iterable[memoryview] = ()
 
 
 def copy_checkpoint(checkpoint: Checkpoint, out_dir: Path, replace: Mapping[str, np.ndarray]) -> None:
@@ -62,48 +63,54 @@ def copy_checkpoint(checkpoint: Checkpoint, out_dir: Path, replace: Mapping[str,
 
 
 def write_checkpoint(
-    out_dir: Path, tensors: Iterable[tuple[str, np.ndarray]], max_shard_bytes: int = 2_000_000_000
+    out_dir: Path, plan: Plan, tensors: Iterable[tuple[str, np.ndarray]], max_shard_bytes: int = 5_000_000_000
 ) -> None:
     """Write new tensors as model.safetensors, or as numbered shards with an index when they exceed one shard.
 
-    One shard is in memory at a time; a tensor larger than `max_shard_bytes` has a shard of its own. Raises ValueError
-    for a name that comes twice.
+    `plan` announces {name: (dtype, shape)} and says which tensor goes into which shard, so that each can be written as
+    it comes, in any order, and one at a time is in memory. A tensor larger than `max_shard_bytes` has a shard of its
+    own. Raises ValueError for a tensor that is not announced, comes twice or does not come.
     """
     out_dir = Path(out_dir)
-    shards: list[list[str]] = []
-    total = 0
-    for shard in _grouped(tensors, max_shard_bytes):
-        items = [
-            _Item(name, NAMES[array.dtype], array.shape, array.nbytes, _array_chunks(name, array, array.dtype))
-            for name, array in shard
-        ]
-        _write(out_dir / f"shard-{len(shards):05d}", items, {})
-        shards.append([item.name for item in items])
-        total += sum(item.nbytes for item in items)
-    written = Counter(name for names in shards for name in names)
-    if written.total() != len(written):
-        raise ValueError(f"tensors: {written.most_common(1)[0][0]!r} comes twice")
-    if len(shards) == 1:
-        (out_dir / "shard-00000").rename(out_dir / "model.safetensors")
-        return
-    weight_map: dict[str, str] = {}
-    for i, names in enumerate(shards):  # the number of shards, part of their names, is known only now
-        file = f"model-{i + 1:05d}-of-{len(shards):05d}.safetensors"
-        (out_dir / f"shard-{i:05d}").rename(out_dir / file)
-        weight_map |= dict.fromkeys(names, file)
-    _write_index(out_dir, {"total_size": total}, weight_map)
-
-
-def _grouped(tensors: Iterable[tuple[str, np.ndarray]], limit: int) -> Iterator[list[tuple[str, np.ndarray]]]:
-    shard: list[tuple[str, np.ndarray]] = []
-    size = 0
+    shards = _grouped(plan, max_shard_bytes)
+    places: dict[str, tuple[Path, int]] = {}
+    for i, names in enumerate(shards, 1):
+        one = len(shards) == 1
+        file = out_dir / ("model.safetensors" if one else f"model-{i:05d}-of-{len(shards):05d}.safetensors")
+        header, starts = _header(
+            [_Item(name, NAMES[plan[name][0]], plan[name][1], _size(*plan[name])) for name in names], {}
+        )
+        file.write_bytes(header)
+        places |= {name: (file, start) for name, start in starts.items()}
+    if len(shards) > 1:
+        total = sum(_size(*announced) for announced in plan.values())
+        _write_index(out_dir, {"total_size": total}, {name: file.name for name, (file, _) in places.items()})
     for name, array in tensors:
-        if shard and size + array.nbytes > limit:
-            yield shard
-            shard, size = [], 0
-        shard.append((name, array))
-        size += array.nbytes
-    yield shard
+        if name not in places or (array.dtype, array.shape) != plan[name]:
+            raise ValueError(f"tensors: {name!r} ({array.dtype} {array.shape}) is not announced, or comes twice")
+        file, start = places.pop(name)
+        with open(file, "r+b") as stream:
+            stream.seek(start)
+            stream.writelines(_array_chunks(name, array, array.dtype))
+    if places:
+        raise ValueError(f"tensors: {next(iter(places))!r} was announced and did not come")
+
+
+def _grouped(plan: Plan, limit: int) -> list[list[str]]:
+    shards: list[list[str]] = [[]]
+    size = 0
+    for name, announced in plan.items():
+        nbytes = _size(*announced)
+        if shards[-1] and size + nbytes > limit:
+            shards.append([])
+            size = 0
+        shards[-1].append(name)
+        size += nbytes
+    return shards
+
+
+def _size(dtype: np.dtype, shape: tuple[int, ...]) -> int:
+    return math.prod(shape) * dtype.itemsize
 
 
 def _item(checkpoint: Checkpoint, entry: TensorEntry, array: np.ndarray | None) -> _Item:
@@ -128,22 +135,35 @@ def _array_chunks(name: str, array: np.ndarray, dtype: np.dtype) -> Iterator[mem
         yield stored.reshape(-1).view(np.uint8).data
 
 
-def _write(path: Path, items: list[_Item], metadata: Mapping[str, str]) -> None:
-    """One safetensors file: 8 bytes little-endian header length, the header, the tensors' bytes without gaps."""
+def _header(items: list[_Item], metadata: Mapping[str, str]) -> tuple[bytes, dict[str, int]]:
+    """What precedes the tensors in a safetensors file, and where each begins, in the order of the file.
+
+    8 bytes little-endian length, JSON {name: {dtype, shape, data_offsets}}, then the tensors without gaps.
+    """
     # Wide formats first, as safetensors itself writes them: then every tensor is aligned for its own format.
     items = sorted(items, key=lambda item: -DTYPES[item.dtype].itemsize if item.dtype in DTYPES else 0)
-    header: dict[str, Any] = {"__metadata__": {"format": "pt", **metadata}}
-    offset = 0
+    content: dict[str, Any] = {"__metadata__": {"format": "pt", **metadata}}
+    offsets: dict[str, int] = {}
+    end = 0
     for item in items:
-        end = offset + item.nbytes
-        header[item.name] = {"dtype": item.dtype, "shape": list(item.shape), "data_offsets": [offset, end]}
-        offset = end
-    text = json.dumps(header, separators=(",", ":")).encode()
+        offsets[item.name], end = end, end + item.nbytes
+        content[item.name] = {
+            "dtype": item.dtype,
+            "shape": list(item.shape),
+            "data_offsets": [offsets[item.name], end],
+        }
+    text = json.dumps(content, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text, {name: 8 + len(text) + offset for name, offset in offsets.items()}
+
+
+def _write(path: Path, items: list[_Item], metadata: Mapping[str, str]) -> None:
+    header, starts = _header(items, metadata)
+    by_name = {item.name: item for item in items}
     with open(path, "wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for item in items:
-            _copy(item, file)
+        file.write(header)
+        for name in starts:
+            _copy(by_name[name], file)
 
 
 def _copy(item: _Item, file: BinaryIO) -> None:

@@ -6,6 +6,7 @@ from saltjax.models.decoder import hidden_states as hidden_states
 from saltjax.models.decoder import logits as logits
 from saltjax.models.decoder import output_table as output_table
 from saltjax.models.export import export_tensors as export_tensors
+from saltjax.models.export import write_model as write_model
 from saltjax.models.families import family_of as family_of
 from saltjax.models.generate import sample as sample
 from saltjax.models.load import load_model as load_model

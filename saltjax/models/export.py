@@ -1,6 +1,7 @@
 """Our parameters as the tensors of a Hugging Face checkpoint: the table of the family, read from right to left."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -8,10 +9,26 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from saltjax.errors import UserError
+from saltjax.hub.shards import write_checkpoint
 from saltjax.models.config import DecoderConfig
 from saltjax.models.decoder import Params
 from saltjax.models.layout import as_stored, shared_axis
 from saltjax.models.model import Part, leaf_at, stored_tensors
+
+
+def write_model(out: Path, config: DecoderConfig, params: Params, dtypes: Mapping[str, Any]) -> None:
+    """Write the tensors to `out` as safetensors, one in host memory at a time.
+
+    With several processes all have to call it: parameters may lie on devices of each. The first one writes. Raises
+    UserError like `export_tensors`.
+    """
+    tensors = export_tensors(config, params, dtypes)
+    if jax.process_index() == 0:
+        stored = stored_tensors(config, params, dtypes)
+        write_checkpoint(out, {name: (np.dtype(dtypes[name]), spec.shape) for name, spec in stored.items()}, tensors)
+    else:
+        for _ in tensors:  # takes part in the gathering
+            pass
 
 
 def export_tensors(
@@ -19,8 +36,8 @@ def export_tensors(
 ) -> Iterator[tuple[str, np.ndarray]]:
     """(name, array) of every tensor, one at a time, padding rows stripped, in the dtypes given (`Model.dtypes`).
 
-    A tensor that was not changed comes back bit for bit: bfloat16 and float16 survive the way through float32.
-    Raises UserError when a trained value does not fit the float16 that it came in.
+    Names are spelled as in `dtypes`. A tensor that was not changed comes back bit for bit: bfloat16 and float16
+    survive the way through float32. Raises UserError when a trained value does not fit the float16 that it came in.
     """
     for name, (shape, parts) in stored_tensors(config, params, dtypes).items():
         out = np.empty(shape, np.dtype(dtypes[name]))

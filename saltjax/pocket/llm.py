@@ -5,8 +5,7 @@ from pathlib import Path
 import jax.numpy as jnp
 from transformers import LlamaConfig, PreTrainedTokenizerFast
 
-from saltjax.hub.shards import write_checkpoint
-from saltjax.models.export import export_tensors
+from saltjax.models.export import write_model
 from saltjax.models.families import family_of
 from saltjax.models.model import random_model
 
@@ -46,5 +45,5 @@ def write_llama(
     tokenizer.save_pretrained(out)
     model = random_model(family_of(config).decoder_config(config), seed)
     dtypes = dict.fromkeys(model.dtypes, jnp.dtype(dtype))
-    write_checkpoint(out, export_tensors(model.config, model.params, dtypes))
+    write_model(out, model.config, model.params, dtypes)
     return out
