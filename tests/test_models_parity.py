@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from saltjax.models import export_tensors, hidden_states, load_model, logits, output_table, sample
+from saltjax.models import export_tensors, family_of, hidden_states, load_model, logits, output_table, sample
 from saltjax.models.rope import frequencies
 
 torch = pytest.importorskip("torch")
@@ -139,15 +139,28 @@ def test_bfloat16_compute_stays_near_float32(tmp_path):
     assert 0 < np.abs(exact - rough).max() < 0.05 * np.abs(exact).max()
 
 
-@pytest.mark.parametrize("kind", ["default", "linear", "llama3"])
-def test_rope_frequencies_equal_pytorch(tmp_path, kind):
-    extra = {"default": {}, "linear": {"factor": 3.0}, "llama3": LLAMA3}[kind]
-    path, reference = tiny(
-        tmp_path / "m", head_dim=64, rope_parameters={"rope_type": kind, "rope_theta": 500000.0, **extra}
-    )
-    config = load_model(path).config
-    got = frequencies(config.head_dim, config.rope_theta, config.rope_scaling)
-    np.testing.assert_allclose(got, reference.model.rotary_emb.inv_freq.numpy(), rtol=3e-7)
+YARN = {"rope_type": "yarn", "factor": 16.0, "original_max_position_embeddings": 4096}
+SCALINGS = {
+    "default": {"rope_type": "default"},
+    "linear": {"rope_type": "linear", "factor": 3.0},
+    "llama3": {"rope_type": "llama3", **LLAMA3},
+    "yarn": YARN,
+    "yarn, not rounded": {**YARN, "truncate": False, "beta_fast": 20.0, "beta_slow": 2.0},
+    "yarn, its own amplitude": {**YARN, "attention_factor": 0.83},
+    "yarn, DeepSeek's amplitude": {**YARN, "mscale": 0.7, "mscale_all_dim": 0.4},
+    "yarn, one dimension wide": {**YARN, "beta_fast": 1.0, "beta_slow": 1.0, "original_max_position_embeddings": 7},
+}
+
+
+@pytest.mark.parametrize("kind", SCALINGS)
+def test_rope_frequencies_and_amplitude_equal_pytorch(kind):
+    hf = transformers.LlamaConfig(head_dim=64, rope_parameters={"rope_theta": 500000.0, **SCALINGS[kind]})
+    reference = transformers.models.llama.modeling_llama.LlamaRotaryEmbedding(hf)
+    config = family_of(hf).decoder_config(hf)
+    got = frequencies(config.rotary_dim, config.rope_theta, config.rope_scaling)
+    np.testing.assert_allclose(got, reference.inv_freq.numpy(), rtol=3e-7)
+    amplitude = config.rope_scaling.amplitude if config.rope_scaling else 1.0
+    assert amplitude == pytest.approx(reference.attention_scaling, rel=1e-12)
 
 
 @pytest.mark.parametrize("prompt", [[1], [1, 17, 90, 44, 5]])

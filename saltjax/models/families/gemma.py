@@ -80,6 +80,7 @@ GEMMA3 = Family(
         "ropes": Read(("layer_types",), _local_where_sliding),
     },
     fixed={**FIXED, "post_norm": True, "qk_norm": "head"},
+    harmless=("_sliding_window_pattern",),  # the class spells it out in `layer_types`
     rope=two_ropes,
     rows=(*ENDS, *BOTH_NORMS, *ATTENTION, *HEAD_NORMS, *GATED_MLP),
     tied_copies=TIED_COPIES,
