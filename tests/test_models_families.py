@@ -194,12 +194,11 @@ def test_every_field_of_the_configuration_class_is_looked_at(name):
             "sliding_attention=.*only unscaled",
         ),
         (
-            "phi3",
-            {"rope_parameters": {
-                "rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 3, "long_factor": [2.0] * 3,
-                "partial_rotary_factor": 1.0, "original_max_position_embeddings": 16,
+            "phi3-longrope",
+            {"head_dim": 16, "rope_parameters": {
+                "rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 5, "long_factor": [2.0] * 5,
             }},
-            "rope_type='longrope'",
+            "short_factor has 5 numbers for 8",
         ),
         ("smollm3", {"use_sliding_window": False, "layer_types": ["sliding_attention"] * 3}, "use_sliding_window="),
         ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx=True"),
@@ -214,6 +213,12 @@ def test_what_is_not_computed_is_refused_by_name(name, changes, named):
     hf = ZOO[name].config(**changes)
     with pytest.raises(UserError, match=named):
         family_of(hf).decoder_config(hf)
+
+
+def test_longrope_ends_where_pytorch_would_change_the_factors():
+    hf = ZOO["phi3-longrope"].config()
+    assert hf.max_position_embeddings == 512
+    assert family_of(hf).decoder_config(hf).max_positions == 40
 
 
 def test_the_program_does_not_grow_with_the_depth_unless_unrolled():

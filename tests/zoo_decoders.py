@@ -11,7 +11,7 @@ transformers = pytest.importorskip("transformers")
 
 VOCAB = 131
 SIZES = {
-    "vocab_size": VOCAB, "hidden_size": 36, "intermediate_size": 47, "num_hidden_layers": 3, "num_attention_heads": 6,
+    "vocab_size": VOCAB, "hidden_size": 36, "intermediate_size": 46, "num_hidden_layers": 3, "num_attention_heads": 6,
     "num_key_value_heads": 2, "head_dim": 10, "max_position_embeddings": 64, "rms_norm_eps": 1e-5,
 }  # fmt: skip
 TOKENS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
@@ -73,8 +73,15 @@ ZOO = {
         "head_dim": 16, "sliding_window": 9,
         "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.75},
     }),
+    "phi3-longrope": Kind("Phi3", {  # of 512 positions, 40 of them of pre-training
+        "hidden_size": 60, "max_position_embeddings": 512, "original_max_position_embeddings": 40,
+        "rope_parameters": {
+            "rope_type": "longrope", "rope_theta": 1e4, "partial_rotary_factor": 0.8,
+            "short_factor": [1.0, 1.1, 1.7, 2.3], "long_factor": [1.0, 4.0, 9.0, 20.0],
+        },
+    }),
     "gpt2": Kind(
-        "GPT2", sizes={"vocab_size": VOCAB, "n_embd": 35, "n_layer": 3, "n_head": 5, "n_inner": 47, "n_positions": 64}
+        "GPT2", sizes={"vocab_size": VOCAB, "n_embd": 42, "n_layer": 3, "n_head": 6, "n_inner": 46, "n_positions": 64}
     ),
     "xglm": Kind(
         "XGLM", {"pad_token_id": 9},  # which zeroes the vector of position 7
@@ -85,7 +92,7 @@ ZOO = {
     ),
     "mixtral": Kind("Mixtral", {"num_local_experts": 5, "num_experts_per_tok": 2, "sliding_window": 11}),
     "qwen3_moe": Kind("Qwen3Moe", {
-        "num_experts": 7, "num_experts_per_tok": 3, "moe_intermediate_size": 19, "norm_topk_prob": False,
+        "num_experts": 7, "num_experts_per_tok": 3, "moe_intermediate_size": 18, "norm_topk_prob": False,
     }),
 }  # fmt: skip
 

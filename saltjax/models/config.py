@@ -92,6 +92,9 @@ class DecoderConfig:
                 f"head_dim ({self.head_dim}) times rope_fraction ({self.rope_fraction}) is {self.rotary_dim}; RoPE "
                 "rotates pairs within a head"
             )
+        factors = getattr(self.rope_scaling, "short_factor", None)
+        if factors is not None and len(factors) != self.rotary_dim // 2:
+            raise ValueError(f"short_factor has {len(factors)} numbers for {self.rotary_dim // 2} rotated pairs")
         if self.experts and not 0 < self.experts_per_token <= self.experts:
             raise ValueError(f"experts_per_token is {self.experts_per_token} of {self.experts} experts")
         if self.vocab_rows < self.vocab_size:

@@ -90,4 +90,28 @@ class YarnRope:
         return (frequencies / np.float32(self.factor) * divided + frequencies * (1 - divided)).astype(np.float32)
 
 
-RopeScaling = LinearRope | Llama3Rope | YarnRope
+@dataclass(frozen=True)
+class LongRope:
+    """LongRoPE (Ding et al. 2024) up to the positions of pre-training: each frequency divided by its `short_factor`.
+
+    The amplitude is `attention_factor`, or sqrt(1 + ln(factor) / ln(original)) where `factor` is above 1.
+    """
+
+    short_factor: tuple[float, ...]
+    original_max_position_embeddings: int
+    factor: float
+    attention_factor: float | None = None
+
+    @property
+    def amplitude(self) -> float:
+        if self.attention_factor is not None:
+            return self.attention_factor
+        if self.factor <= 1:
+            return 1.0
+        return math.sqrt(1 + math.log(self.factor) / math.log(self.original_max_position_embeddings))
+
+    def scale(self, frequencies: Frequencies, theta: float) -> Frequencies:
+        return frequencies / np.array(self.short_factor, np.float32)
+
+
+RopeScaling = LinearRope | Llama3Rope | YarnRope | LongRope

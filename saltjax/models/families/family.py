@@ -15,7 +15,7 @@ from transformers import PreTrainedConfig
 
 from saltjax.errors import UserError
 from saltjax.models.config import DecoderConfig
-from saltjax.models.families.ropes import one_rope
+from saltjax.models.families.ropes import Switches, one_rope
 
 # What describes the vocabulary's use, the initialisation or the run, and not the computation.
 HARMLESS = frozenset({"bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "initializer_range", "use_cache"})
@@ -68,7 +68,7 @@ class Family(NamedTuple):
     read: Mapping[str, Read] = MappingProxyType({})
     fixed: Mapping[str, Any] = MappingProxyType({})
     harmless: tuple[str, ...] = ()
-    rope: Callable[[Mapping[str, Any] | None], tuple[dict[str, Any], list[str]]] = one_rope
+    rope: Callable[[PreTrainedConfig], Switches] = one_rope
     ignored: tuple[str, ...] = ()
     tied_copies: tuple[str, ...] = ()
     prefixes: tuple[str, ...] = ()
@@ -103,12 +103,12 @@ class Family(NamedTuple):
             except ValueError as error:
                 named = ", ".join(f"{field}={value!r}" for field, value in zip(read.fields, values, strict=True))
                 problems.append(f"{named} ({error})")
-        turning, rope_problems = self.rope(getattr(hf, "rope_parameters", None))
+        turning, rope_problems = self.rope(hf)
         problems += rope_problems
         if problems:
             raise UserError(f"{where}: not supported by the {self.name} family: {'; '.join(problems)}")
         try:
-            return DecoderConfig(**ours, **turning, **self.fixed, family=self.name)
+            return DecoderConfig(**{**ours, **turning, **self.fixed}, family=self.name)
         except (ValueError, TypeError) as error:
             raise UserError(f"{where}: {error}") from error
 

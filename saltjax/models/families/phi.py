@@ -1,4 +1,4 @@
-"""Phi-3 (Abdin et al. 2024): Llama with fused tensors, and RoPE over a part of each head in later models."""
+"""Phi-3 (Abdin et al. 2024): Llama with fused tensors, LongRoPE or RoPE over a part of the head in some."""
 
 from saltjax.models.families.family import Family, Row
 from saltjax.models.families.parts import (
@@ -13,7 +13,7 @@ from saltjax.models.families.parts import (
     SIZES,
     TIED_COPIES,
 )
-from saltjax.models.families.ropes import partial_rope
+from saltjax.models.families.ropes import short_rope
 
 PHI3 = Family(
     name="phi3",
@@ -26,8 +26,8 @@ PHI3 = Family(
         "embd_pdrop": NO_DROPOUT,
     },
     read={"head_dim": HEAD_DIM, "windows": SAME_WINDOW},
-    harmless=("original_max_position_embeddings",),  # used by LongRoPE alone, which is refused
-    rope=partial_rope,
+    harmless=("original_max_position_embeddings",),  # the class copies it into `rope_parameters`
+    rope=short_rope,
     rows=(
         *ENDS,
         *PRE_NORMS,

@@ -7,57 +7,72 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
-from saltjax.models.ropescaling import LinearRope, Llama3Rope, RopeScaling, YarnRope
+from transformers import PreTrainedConfig
 
-TYPES: dict[str, type[RopeScaling] | None] = {
-    "default": None,
-    "linear": LinearRope,
-    "llama3": Llama3Rope,
-    "yarn": YarnRope,
-}
+from saltjax.models.ropescaling import LinearRope, Llama3Rope, LongRope, RopeScaling, YarnRope
+
+Types = dict[str, type[RopeScaling] | None]
+TYPES: Types = {"default": None, "linear": LinearRope, "llama3": Llama3Rope, "yarn": YarnRope}
 Switches = tuple[dict[str, Any], list[str]]
 
 
-def no_rope(parameters: Mapping[str, Any] | None) -> Switches:
+def no_rope(hf: PreTrainedConfig) -> Switches:
     """For models with another kind of positions."""
+    parameters = getattr(hf, "rope_parameters", None)
     return {}, [f"rope_parameters={parameters!r}"] if parameters else []
 
 
-def one_rope(parameters: Mapping[str, Any] | None) -> Switches:
+def one_rope(hf: PreTrainedConfig) -> Switches:
     """One base and one scaling for all layers, over the whole head."""
-    theta, scaling, fraction, problems = _read(parameters or {})
-    if fraction != 1.0:
-        problems.append(f"rope_parameters.partial_rotary_factor={fraction!r} (only 1.0)")
-    return {"rope_theta": theta, "rope_scaling": scaling}, problems
+    return _whole(hf.rope_parameters or {})
 
 
-def partial_rope(parameters: Mapping[str, Any] | None) -> Switches:
-    """As `one_rope`, over the first `partial_rotary_factor` of each head."""
-    theta, scaling, fraction, problems = _read(parameters or {})
-    return {"rope_theta": theta, "rope_scaling": scaling, "rope_fraction": fraction}, problems
-
-
-def two_ropes(parameters: Mapping[str, Any] | None) -> Switches:
+def two_ropes(hf: PreTrainedConfig) -> Switches:
     """Gemma 3: a base of the layers with a window, a base and a scaling of the others."""
-    parameters = parameters or {}
-    switches, problems = one_rope(parameters.get("full_attention"))
-    local, more = one_rope(parameters.get("sliding_attention"))
+    parameters = hf.rope_parameters or {}
+    switches, problems = _whole(parameters.get("full_attention") or {})
+    local, more = _whole(parameters.get("sliding_attention") or {})
     if local["rope_scaling"] is not None:
         more.append(f"rope_parameters.sliding_attention={parameters['sliding_attention']!r} (only unscaled)")
     return {**switches, "local_rope_theta": local["rope_theta"]}, problems + more
 
 
-def _read(parameters: Mapping[str, Any]) -> tuple[float, RopeScaling | None, float, list[str]]:
-    """(theta, scaling, fraction of the head, problems)."""
-    kind = parameters.get("rope_type", "default")
-    theta = parameters.get("rope_theta")
+def short_rope(hf: PreTrainedConfig) -> Switches:
+    """Phi-3: over the first `partial_rotary_factor` of each head, and LongRoPE as far as its short factors reach.
+
+    Beyond the positions of pre-training PyTorch takes other factors for the whole batch, also for its first tokens.
+    We say instead that the model has no such positions, so every sequence that is accepted is computed as there.
+    """
+    parameters = dict(hf.rope_parameters or {})
+    original = parameters.get("original_max_position_embeddings")
+    if parameters.get("rope_type") != "longrope" or not original:
+        switches, fraction, problems = _read(parameters, TYPES)
+        return {**switches, "rope_fraction": fraction}, problems
+    parameters.setdefault("factor", hf.max_position_embeddings / original)
+    parameters["short_factor"] = tuple(parameters.get("short_factor") or ())
+    parameters.pop("long_factor", None)
+    switches, fraction, problems = _read(parameters, {"longrope": LongRope})
+    return {**switches, "rope_fraction": fraction, "max_positions": original}, problems
+
+
+def _whole(parameters: Mapping[str, Any]) -> Switches:
+    switches, fraction, problems = _read(parameters, TYPES)
+    if fraction != 1.0:
+        problems.append(f"rope_parameters.partial_rotary_factor={fraction!r} (only 1.0)")
+    return switches, problems
+
+
+def _read(parameters: Mapping[str, Any], types: Types) -> tuple[dict[str, Any], float, list[str]]:
+    """(base and scaling, fraction of the head, problems)."""
+    kind, theta = parameters.get("rope_type", "default"), parameters.get("rope_theta")
     fraction = parameters.get("partial_rotary_factor")
     fraction = 1.0 if fraction is None else fraction
+    switches: dict[str, Any] = {"rope_theta": theta, "rope_scaling": None}
     if not isinstance(theta, int | float):
-        return 0.0, None, fraction, [f"rope_theta={theta!r} (a number is needed)"]
-    if kind not in TYPES:
-        return theta, None, fraction, [f"rope_type={kind!r} (only {', '.join(TYPES)})"]
-    scaling = TYPES[kind]
+        return switches, fraction, [f"rope_theta={theta!r} (a number is needed)"]
+    if kind not in types:
+        return switches, fraction, [f"rope_type={kind!r} (only {', '.join(types)})"]
+    scaling = types[kind]
     known = fields(scaling) if scaling else ()
     given = {field.name: parameters[field.name] for field in known if parameters.get(field.name) is not None}
     problems = [
@@ -71,4 +86,6 @@ def _read(parameters: Mapping[str, Any]) -> tuple[float, RopeScaling | None, flo
         for name, value in parameters.items()
         if name not in read and value is not None
     ]
-    return float(theta), scaling(**given) if scaling and not problems else None, fraction, problems
+    if scaling and not problems:
+        switches["rope_scaling"] = scaling(**given)
+    return switches, fraction, problems
