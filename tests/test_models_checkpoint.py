@@ -73,11 +73,11 @@ def test_round_trip_is_bit_equal(tmp_path, dtype, tied):
         assert array.tobytes() == stored[name].contiguous().view(torch.uint8).numpy().tobytes(), name
 
 
-def test_loading_in_many_slabs_is_loading_in_one(tmp_path, monkeypatch):
+def test_loading_in_many_tiles_is_loading_in_one(tmp_path, monkeypatch):
     path, _ = tiny(tmp_path / "m", "bfloat16")
     whole = load_model(path)
-    monkeypatch.setattr(slabs, "SLAB", 700)  # a few rows
-    monkeypatch.setattr(slabs, "RUN", 2)
+    monkeypatch.setattr(slabs, "TILE", (4, 7))
+    monkeypatch.setattr(slabs, "JOB", 999)
     for a, b in zip(jax.tree.leaves(whole.params), jax.tree.leaves(load_model(path).params), strict=True):
         assert (np.asarray(a) == np.asarray(b)).all()
 

@@ -1,8 +1,8 @@
-"""A stored tensor into host memory at the speed of memory: cast and transposed in slabs that fit a core's cache.
+"""A stored tensor into host memory at the speed of memory: cast and transposed in tiles that fit a core's cache.
 
-A slab is some rows of the stored tensor. It is cast while its bytes lie as stored, into rows that are padded (rows
-whose distance is a power of two would share one set of the cache), and written out transposed. NumPy lets go of the
-interpreter for copies of plain numbers, so slabs run in as many threads as there are cores.
+A tile is cast while its numbers lie as stored, into rows that are padded (rows whose distance is a power of two would
+share one set of the cache), and written out transposed. NumPy lets go of the interpreter for copies of plain numbers,
+so the work runs in as many threads as there are cores.
 """
 
 import os
@@ -15,9 +15,9 @@ import numpy as np
 
 from saltjax.models.layout import Selection
 
-SLAB = 1 << 19  # bytes of a slab, about half of a core's second cache
-RUN = 16  # slabs in one piece of work
-PADDING = 32  # numbers between the rows of a slab
+TILE = (256, 512)  # stored rows and columns; 0.25 to 0.5 MB, the fastest of those tried on 2 and 4 bytes a number
+JOB = 1 << 23  # bytes in one piece of work, roughly
+PADDING = 32  # numbers between the rows of a tile
 ALIGNMENT = 64  # bytes; a CPU backend takes over memory that is aligned to it, and copies any other
 
 Job = Callable[[], None]
@@ -37,10 +37,10 @@ def copy_jobs(read: Callable[[], np.ndarray], chosen: Selection, into: np.ndarra
     `read` gives a (memory-mapped) stored tensor; every piece calls it, so that only the pages of a piece count as
     this process's memory. `into` has the stored axes, in any order of memory.
     """
-    rows = max(1, SLAB // max(1, into[:1].nbytes))
-    for start in range(0, len(into), rows * RUN):
-        stop = min(start + rows * RUN, len(into))
-        yield partial(_copy, read, chosen, into, start, stop, rows)
+    rows = -(-JOB // max(1, into[:1].nbytes) // TILE[0]) * TILE[0]
+    for start in range(0, len(into), rows):
+        part = into[start : start + rows]
+        yield partial(_copy, read, (_within(chosen[0], start, start + len(part)), *chosen[1:]), part)
 
 
 def run(jobs: Iterator[Job]) -> None:
@@ -50,22 +50,31 @@ def run(jobs: Iterator[Job]) -> None:
             done.result()
 
 
-def _copy(read: Callable, chosen: Selection, into: np.ndarray, start: int, stop: int, rows: int) -> None:
+def _within(places: slice | np.ndarray, start: int, stop: int) -> slice | np.ndarray:
+    """Those from `start` to `stop` of the places chosen."""
+    return slice(places.start + start, places.start + stop) if isinstance(places, slice) else places[start:stop]
+
+
+def _copy(read: Callable[[], np.ndarray], chosen: Selection, into: np.ndarray) -> None:
     tensor = read()
-    first, *others = chosen
-    transposed = into.ndim == 2 and into.strides[0] < into.strides[1]
-    padded = np.empty((rows, into.shape[1] + PADDING), into.dtype) if transposed else None
-    for begin in range(start, stop, rows):
-        end = min(begin + rows, stop)
-        slab = tensor[first.start + begin : first.start + end] if isinstance(first, slice) else tensor[first[begin:end]]
-        for axis, places in enumerate(others, 1):
-            slab = slab[(slice(None),) * axis + (places,)]
-        if padded is None:
-            _cast(slab, into[begin:end])
-        else:
-            straight = padded[: end - begin, : into.shape[1]]
-            _cast(slab, straight)
-            _cast(straight, into[begin:end])
+    if into.ndim != 2 or into.strides[0] >= into.strides[1]:  # not transposed
+        _cast(_taken(tensor, chosen), into)
+        return
+    padded = np.empty((TILE[0], TILE[1] + PADDING), into.dtype)
+    for row in range(0, into.shape[0], TILE[0]):
+        for column in range(0, into.shape[1], TILE[1]):
+            to = into[row : row + TILE[0], column : column + TILE[1]]
+            places = (_within(chosen[0], row, row + to.shape[0]), _within(chosen[1], column, column + to.shape[1]))
+            tile = padded[: to.shape[0], : to.shape[1]]
+            _cast(_taken(tensor, places), tile)
+            _cast(tile, to)
+
+
+def _taken(tensor: np.ndarray, chosen: Selection) -> np.ndarray:
+    """tensor[chosen] axis by axis: arrays of places choose independently."""
+    for axis, places in enumerate(chosen):
+        tensor = tensor[(slice(None),) * axis + (places,)]
+    return tensor
 
 
 def _cast(array: np.ndarray, into: np.ndarray) -> None:
