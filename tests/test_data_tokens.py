@@ -6,9 +6,10 @@ import zoo
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from saltjax.data import tokens
-from saltjax.data.corpus import documents
-from saltjax.data.tokens import begin_of_text, tokenized
+from saltjax.data import encode, tokens
+from saltjax.data.corpus import TextFile, documents
+from saltjax.data.encode import Counts, begin_of_text
+from saltjax.data.tokens import tokenized
 from saltjax.errors import UserError
 
 
@@ -26,14 +27,14 @@ def split(store):
 
 @pytest.mark.parametrize("kind", zoo.TOKENIZERS)
 def test_the_store_holds_what_the_tokenizer_says(tmp_path, text, kind, monkeypatch):
-    monkeypatch.setattr(tokens, "BATCH_BYTES", 500)  # several batches
+    monkeypatch.setattr(encode, "CALL_BYTES", 500)  # several batches
     tokenizer = zoo.tokenizer(kind)
-    store = tokenized([text, text], tokenizer, tmp_path / "cache")
+    store = tokenized([TextFile(text), TextFile(text)], tokenizer, tmp_path / "cache")
     lines = [line for line in text.read_bytes().decode().split("\n") if line] * 2
     expected = [tokenizer(line, add_special_tokens=False).input_ids for line in lines]
     assert split(store) == expected
     flat = [token for ids in expected for token in ids]
-    assert store.counts == tokens.Counts(
+    assert store.counts == Counts(
         documents=len(lines),
         tokens=len(flat),
         bytes=sum(len(line.encode()) for line in lines),
@@ -46,26 +47,27 @@ def test_the_store_holds_what_the_tokenizer_says(tmp_path, text, kind, monkeypat
 
 def test_the_second_time_the_text_is_not_tokenised_again(tmp_path, text, monkeypatch):
     tokenizer = zoo.tokenizer("byte_bpe")
-    first = tokenized([text], tokenizer, tmp_path / "cache")
+    first = tokenized([TextFile(text)], tokenizer, tmp_path / "cache")
     monkeypatch.setattr(tokens, "_write", lambda *_: pytest.fail("made again"))
-    assert split(tokenized([text], tokenizer, tmp_path / "cache")) == split(first)
+    assert split(tokenized([TextFile(text)], tokenizer, tmp_path / "cache")) == split(first)
     copy = tmp_path / "elsewhere.txt"
     copy.write_bytes(text.read_bytes())
-    assert tokenized([copy], tokenizer, tmp_path / "cache").directory == first.directory
+    assert tokenized([TextFile(copy)], tokenizer, tmp_path / "cache").directory == first.directory
 
 
 def test_other_text_layout_tokenizer_or_special_ids_get_another_store(tmp_path, text):
     tokenizer, cache = zoo.tokenizer("byte_bpe"), tmp_path / "cache"
-    directories = [tokenized([text], tokenizer, cache).directory]
-    directories.append(tokenized([text], tokenizer, cache, layout="blank").directory)
-    directories.append(tokenized([text], zoo.tokenizer("sp_bpe"), cache).directory)
+    directories = [tokenized([TextFile(text)], tokenizer, cache).directory]
+    directories.append(tokenized([TextFile(text, "blank")], tokenizer, cache).directory)
+    directories.append(tokenized([TextFile(text)], zoo.tokenizer("sp_bpe"), cache).directory)
     zoo.tokenizer("byte_bpe").save_pretrained(tmp_path / "tok")
     other = PreTrainedTokenizerFast.from_pretrained(tmp_path / "tok", eos_token="<|eot_id|>")
-    directories.append(tokenized([text], other, cache).directory)
+    directories.append(tokenized([TextFile(text)], other, cache).directory)
     with text.open("a") as file:
         file.write("!")
-    directories.append(tokenized([text], tokenizer, cache).directory)
-    assert len(set(directories)) == 5 and sorted(directories) == sorted(cache.iterdir())
+    directories.append(tokenized([TextFile(text)], tokenizer, cache).directory)
+    made = {path for path in cache.iterdir() if path.name != "fingerprints"}
+    assert len(set(directories)) == 5 and set(directories) == made
 
 
 def test_truncation_padding_and_dropout_of_the_tokenizer_do_not_reach_the_store(tmp_path, text):
@@ -75,7 +77,9 @@ def test_truncation_padding_and_dropout_of_the_tokenizer_do_not_reach_the_store(
     backend.enable_padding(length=64)
     backend.model.dropout = 0.5
     wild = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token=plain.bos_token, eos_token=plain.eos_token)
-    assert split(tokenized([text], wild, tmp_path / "a")) == split(tokenized([text], plain, tmp_path / "b"))
+    assert split(tokenized([TextFile(text)], wild, tmp_path / "a")) == split(
+        tokenized([TextFile(text)], plain, tmp_path / "b")
+    )
 
 
 def test_nothing_is_left_when_it_fails(tmp_path, text):
@@ -83,30 +87,30 @@ def test_nothing_is_left_when_it_fails(tmp_path, text):
     bad.write_bytes(b"\xff\n")
     cache = tmp_path / "cache"
     with pytest.raises(UserError, match=r"bad\.txt is not UTF-8"):
-        tokenized([text, bad], zoo.tokenizer("byte_bpe"), cache)
+        tokenized([TextFile(text), TextFile(bad)], zoo.tokenizer("byte_bpe"), cache)
     assert not cache.exists()
-    with pytest.raises(UserError, match="no text file"):
+    with pytest.raises(UserError, match="no text was given"):
         tokenized([], zoo.tokenizer("byte_bpe"), cache)
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write"):
-        tokenized([text], zoo.tokenizer("byte_bpe"), tmp_path / "file")
+        tokenized([TextFile(text)], zoo.tokenizer("byte_bpe"), tmp_path / "file")
 
 
 def test_a_damaged_store_is_refused(tmp_path, text):
-    store = tokenized([text], zoo.tokenizer("byte_bpe"), tmp_path)
+    store = tokenized([TextFile(text)], zoo.tokenizer("byte_bpe"), tmp_path)
     file = store.directory / "tokens.int32"
     file.write_bytes(file.read_bytes()[:-8])
     with pytest.raises(UserError, match="is damaged; remove it"):
-        tokenized([text], zoo.tokenizer("byte_bpe"), tmp_path)
+        tokenized([TextFile(text)], zoo.tokenizer("byte_bpe"), tmp_path)
 
 
 def test_documents_without_tokens_are_documents(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text(" \nHallo\n \n", encoding="utf-8")
-    store = tokenized([path], zoo.tokenizer("wordpiece"), tmp_path / "cache")
+    store = tokenized([TextFile(path)], zoo.tokenizer("wordpiece"), tmp_path / "cache")
     assert store.counts.documents == 3 and store.ends[0] == 0 and store.ends[1] == store.ends[2]
     path.write_text(" \n", encoding="utf-8")
-    assert tokenized([path], zoo.tokenizer("wordpiece"), tmp_path / "cache").counts.tokens == 0
+    assert tokenized([TextFile(path)], zoo.tokenizer("wordpiece"), tmp_path / "cache").counts.tokens == 0
 
 
 def test_begin_of_text():
@@ -120,5 +124,5 @@ def test_begin_of_text():
 
 
 def test_counts_on_disk_are_readable(tmp_path, text):
-    store = tokenized([text], zoo.tokenizer("byte_bpe"), tmp_path)
+    store = tokenized([TextFile(text)], zoo.tokenizer("byte_bpe"), tmp_path)
     assert json.loads((store.directory / "counts.json").read_text())["documents"] == len(list(documents(text)))

@@ -2,17 +2,17 @@
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from saltjax.data.corpus import Source, TextFile
-from saltjax.data.pipeline import Windows, batches
-from saltjax.data.tfds import TfdsSplit
-from saltjax.data.tokens import tokenized
+from saltjax.data.feed import account, described, feed, gather
+from saltjax.data.mixture import Corpus, weighted_path
+from saltjax.data.pipeline import batches
+from saltjax.data.tokens import Progress
 from saltjax.errors import UserError
 from saltjax.evaluate.bits_per_byte import held_out, score
 from saltjax.hub.config import read_config as read_model_config
@@ -22,13 +22,12 @@ from saltjax.models.decoder import Params, abstract_model
 from saltjax.models.families import family_of
 from saltjax.models.load import load_model
 from saltjax.models.model import Model
-from saltjax.train.config import read_config
+from saltjax.train.config import AdaptConfig, read_config
 from saltjax.train.loop import train
 from saltjax.train.mesh import check_batch, make_mesh
 from saltjax.train.run import create, is_run, resolved, resume, stored_dtypes
 from saltjax.train.sharding import param_shardings
 
-CACHE = Path("~/.cache/saltjax/tokens")
 # Rows of the vocabulary's tables on the devices; a constant, so that a run can be resumed on another mesh.
 VOCABULARY_MULTIPLE = 128
 
@@ -43,29 +42,25 @@ def adapt(
     layout: str = "line",
     config: str | Path | None = None,
     overrides: Sequence[str] = (),
+    progress: Callable[[str, Progress], None] | None = None,
 ) -> dict[str, Any]:
     """Train MODEL (a directory or hub id) on text, or resume RUN if it exists.
 
-    `text`: files, one document a line (`layout="blank"`: separated by blank lines); or `tfds`: a TFDS name, or a
-    directory prepared as array_record. `valid`: held-out files, as PATH or NAME=PATH. Settings come from the YAML file
-    `config` and then from `overrides` ("learning_rate=1e-4"); see `train.config.AdaptConfig`.
+    `text`: files, patterns and folders (`data.folder.sources_of`; a line of a text file is a document, or with
+    `layout="blank"` what blank lines separate), together one corpus; one with a weight, PATH=WEIGHT, is a corpus of its
+    own and has that share of the tokens. Or `tfds`: a TFDS name, or a directory prepared as array_record. Or the
+    setting `data`, for all of these together. `valid`: held-out files, as PATH or NAME=PATH. Settings come from the
+    YAML file `config` and then from `overrides` ("learning_rate=1e-4"); see `train.config.AdaptConfig`. `progress` is
+    told how far the tokenisation of each corpus is.
 
     Returns run, steps, loss (nats a token), valid{NAME: bits per byte}, tokens_per_second, checkpoint, data{documents,
-    tokens, bytes, unknown, windows, padding}, interrupted.
+    tokens, bytes, unknown, windows, padding, sources[{name, share, tokens_seen, epochs, ...}]}, interrupted.
     Raises UserError for a mistake in any of these, and on a resumed run for settings that differ from the run's.
     """
     run = Path(run)
     settings = resolved(read_config(config, overrides))
-    if bool(text) == bool(tfds):
-        raise UserError("give the text to learn from with --text FILE..., or a TFDS set with --tfds NAME")
-    sources: list[Source] = [TfdsSplit(tfds)] if tfds else [TextFile(Path(path), layout) for path in text]
+    gathered = gather(_corpora(text, tfds, layout, settings))
     held = dict(_named(str(value)) for value in valid)
-    inputs = {
-        "model": str(model),
-        "text": [str(path) for path in text] or f"tfds:{tfds}",
-        "text_sha256": [source.fingerprint() for source in sources],
-        "valid": {name: str(path) for name, path in held.items()},
-    }
     mesh = make_mesh(settings.mesh)
     check_batch(mesh, settings.batch_size)
     directory = run / "model" if is_run(run) else locate(model)
@@ -74,21 +69,21 @@ def adapt(
     if settings.seq_len > decoder.max_positions:
         raise UserError(f"seq_len={settings.seq_len} is more than the {decoder.max_positions} positions of {model}")
     scored = {name: held_out(path, tokenizer, settings.seq_len) for name, path in held.items()}
-    store = tokenized(sources, tokenizer, CACHE.expanduser(), layout)
-    if store.counts.largest_id >= decoder.vocab_size:
+    fed = feed(gathered, tokenizer, settings.seq_len, Path(settings.cache).expanduser(), progress)
+    largest = max(one.windows.store.counts.largest_id for one in fed)
+    if largest >= decoder.vocab_size:
         raise UserError(
-            f"{directory}: the tokenizer gives id {store.counts.largest_id}, but the model has "
+            f"{directory}: the tokenizer gives id {largest}, but the model has "
             f"{decoder.vocab_size} embedding rows; they do not belong together"
         )
-    windows = Windows(store, settings.seq_len)
-    if not len(windows):
-        raise UserError(f"the tokenizer of {model} gives no token for this text")
-    counts = store.counts
-    print(
-        f"{counts.documents:,} documents, {counts.tokens:,} tokens of {counts.bytes / counts.tokens:.2f} bytes, "
-        f"{counts.unknown:,} unknown; {len(windows):,} windows of {settings.seq_len}, {windows.waste:.1%} padding",
-        file=sys.stderr,
-    )
+    for line in described(fed):
+        print(line, file=sys.stderr)
+    inputs = {
+        "model": str(model),
+        "text": [str(path) for path in text] or (f"tfds:{tfds}" if tfds else []),
+        "text_sha256": [one.windows.store.content for one in fed],
+        "valid": {name: str(path) for name, path in held.items()},
+    }
 
     def shardings(params: Params) -> Any:
         return param_shardings(params, mesh)
@@ -112,10 +107,23 @@ def adapt(
             for name, text in scored.items()
         }
 
-    feed = batches(
-        store, settings.seq_len, settings.batch_size, settings.seed, jax.process_index(), jax.process_count()
+    given = batches(
+        [one.windows for one in fed],
+        [one.share for one in fed],
+        settings.batch_size,
+        settings.seed,
+        jax.process_index(),
+        jax.process_count(),
     )
-    trained = train(loaded, feed, opened, scores if scored else None, mesh)
+
+    def seen(step: int) -> dict[str, Any]:
+        parts = dict(zip([one.name for one in fed], given.seen(step), strict=True))
+        return {
+            "tokens_seen": {name: part.tokens for name, part in parts.items()},
+            "epochs": {name: round(part.epochs, 4) for name, part in parts.items()},
+        }
+
+    trained = train(loaded, given, opened, scores if scored else None, mesh, seen)
     return {
         "run": str(run),
         "steps": trained.step,
@@ -123,9 +131,22 @@ def adapt(
         "valid": trained.valid,
         "tokens_per_second": trained.tokens_per_second,
         "checkpoint": str(trained.checkpoint) if trained.checkpoint else None,
-        "data": {**dataclasses.asdict(counts), "windows": len(windows), "padding": windows.waste},
+        "data": account(fed, given.seen(trained.step)),
         "interrupted": trained.interrupted,
     }
+
+
+def _corpora(text: Sequence[str | Path], tfds: str | None, layout: str, settings: AdaptConfig) -> list[list[Corpus]]:
+    """The corpora of a run, each as its entries; UserError unless exactly one of the three ways is used."""
+    if bool(text) + bool(tfds) + bool(settings.data) != 1:
+        raise UserError(
+            "give the text to learn from with --text FILE..., or a TFDS set with --tfds NAME, or `data` in a --config"
+        )
+    if not text:
+        return [[one] for one in settings.data or (Corpus(tfds=str(tfds)),)]
+    entries = [dataclasses.replace(weighted_path(str(path)), layout=layout) for path in text]
+    plain = [entry for entry in entries if entry.weight is None]
+    return [*([plain] if plain else []), *([entry] for entry in entries if entry.weight is not None)]
 
 
 def _named(value: str) -> tuple[str, Path]:

@@ -15,7 +15,9 @@ def adapt(
     settings: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings, e.g. steps=2000 mesh.tensor=2.")
     ] = None,
-    text: Annotated[list[Path] | None, typer.Option("--text", help="Text to learn from: FILE...")] = None,
+    text: Annotated[
+        list[str] | None, typer.Option("--text", help="To learn from: FILE... (file, folder, pattern), or FILE=WEIGHT.")
+    ] = None,
     tfds: Annotated[str | None, typer.Option("--tfds", help="Or a TFDS name or prepared directory.")] = None,
     valid: Annotated[
         list[str] | None, typer.Option("--valid", help="Held-out text, FILE or NAME=FILE; can be given again.")
@@ -28,24 +30,30 @@ def adapt(
 
     Settings: steps batch_size seq_len learning_rate warmup_steps final_learning_rate_ratio weight_decay clip_norm
     beta1 beta2 trainable embeddings_first compute_dtype remat seed eval_every checkpoint_every keep_checkpoints
-    log_every mesh.data mesh.fsdp mesh.tensor; `configs/adapt.yaml` says what each does.
+    log_every data cache mesh.data mesh.fsdp mesh.tensor; `configs/adapt.yaml` says what each does.
+
+    Text, JSON lines (both also .gz .xz .zst), Parquet, and folders of them or of a Hugging Face data set; more in
+    docs/data.md. 5 % of another corpus: --text de.jsonl --text en.txt=0.05.
 
     Ctrl-C saves; the same command resumes. Example:
 
     saltjax adapt llama-de runs/llama-de --text de.txt --valid de=valid.txt steps=2000 learning_rate=3e-4
     """
     from saltjax import api
+    from saltjax.cli.reading import Reading
 
-    record = api.adapt(
-        model,
-        run,
-        text=text or (),
-        tfds=tfds,
-        valid=valid or (),
-        layout=layout,
-        config=config,
-        overrides=settings or (),
-    )
+    with Reading() as reading:
+        record = api.adapt(
+            model,
+            run,
+            text=text or (),
+            tfds=tfds,
+            valid=valid or (),
+            layout=layout,
+            config=config,
+            overrides=settings or (),
+            progress=reading,
+        )
 
     def show(console: Console) -> None:
         speed, loss = record["tokens_per_second"], record["loss"]
@@ -55,6 +63,10 @@ def adapt(
             ("loss", loss and f"{loss:.4f} nats a token"),
             *((name, f"{value:.4f} bits per byte") for name, value in record["valid"].items()),
             ("speed", speed and f"{speed:,.0f} tokens a second"),
+            *(
+                (one["name"], f"{one['tokens_seen']:,} tokens seen, {one['epochs']:.3g} epochs")
+                for one in record["data"]["sources"]
+            ),
             ("checkpoint", record["checkpoint"]),
         )
 

@@ -1,19 +1,17 @@
-"""Where documents come from: text files.
+"""Where documents come from: what a source is, and the plainest two, text files and JSON lines.
 
-A source is anything with `documents()` and `fingerprint()` (see `Source`); `tfds.py` holds the other one.
+A source is anything with the methods of `Source`; `columns.py` and `tfds.py` hold the others, `folder.py` finds the
+sources that a path stands for.
 """
 
-import gzip
-import hashlib
-import io
-import itertools
-import lzma
-import zlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from saltjax.data.columns import ArrowFile, ParquetFile
+from saltjax.data.files import Read, Stamp, StoredFile, checked_text, ignore, lines
 from saltjax.errors import UserError
 
 LAYOUTS = ("line", "blank")
@@ -21,51 +19,107 @@ LAYOUTS = ("line", "blank")
 
 @runtime_checkable
 class Source(Protocol):
-    """Documents in a fixed order, and a fingerprint that changes whenever they could."""
+    """Documents in a fixed order.
 
-    def documents(self) -> Iterator[str]: ...
+    `documents` streams them, none of them empty, and calls `read` with every number of stored bytes that it has read.
+    `fingerprint` changes whenever they could, and not when a file is moved; it reads everything. `stamp` reads nothing.
+    """
+
+    def documents(self, read: Read = ignore) -> Iterator[str]: ...
 
     def fingerprint(self) -> str: ...
 
+    def stamp(self) -> Stamp: ...
+
 
 @dataclass(frozen=True)
-class TextFile:
-    """A UTF-8 text file, plain or packed with gzip, xz or zstd (told by its first bytes, not by its name).
+class TextFile(StoredFile):
+    """A UTF-8 text file, plain or packed (see `files.lines`).
 
-    `layout="line"`: one line is one document. `layout="blank"`: documents are separated by lines of white space.
+    `layout="line"`: one line is one document. `layout="blank"`: documents are separated by lines of white space and
+    keep the line ends inside them. Empty documents are skipped.
+
+    Raises UserError: see `files.lines`; the file holds no document.
     """
 
-    path: Path
     layout: str = "line"
 
-    def documents(self) -> Iterator[str]:
-        return documents(self.path, self.layout)
+    def __post_init__(self) -> None:
+        if self.layout not in LAYOUTS:
+            raise UserError(f"layout={self.layout!r} is not known; choose from {', '.join(LAYOUTS)}")
+
+    def documents(self, read: Read = ignore) -> Iterator[str]:
+        text = (line for _, line in lines(self.path, read))
+        count = 0
+        for document in text if self.layout == "line" else _paragraphs(text):
+            if document:
+                count += 1
+                yield document
+        if not count:
+            raise UserError(f"{self.path} holds no document: the file is empty or has only empty lines")
 
     def fingerprint(self) -> str:
-        with _opened(self.path) as file:
-            return f"{self.layout}:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+        return f"{self.layout}:{self.sha256()}"
+
+
+@dataclass(frozen=True)
+class JsonLines(StoredFile):
+    """One JSON object a line, plain or packed; a document is its string `field`, null and empty ones are skipped.
+
+    Raises UserError: see `files.lines`; a line that is no such object, by its number; no document.
+    """
+
+    field: str = "text"
+
+    def documents(self, read: Read = ignore) -> Iterator[str]:
+        count = 0
+        for number, line in lines(self.path, read):
+            if line.strip() and (document := self._document(line, f"{self.path}, line {number}")):
+                count += 1
+                yield document
+        if not count:
+            raise UserError(f"{self.path} holds no document: no line has text in {self.field!r}")
+
+    def fingerprint(self) -> str:
+        return f"jsonl:{self.field}:{self.sha256()}"
+
+    def _document(self, line: str, where: str) -> str:
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            says = f"{error.msg}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
+            raise UserError(f"{where}: not JSON ({says}); one object is expected on each line") from None
+        if not isinstance(row, dict):
+            raise UserError(f"{where}: a {type(row).__name__}, not an object such as {{{json.dumps(self.field)}: ...}}")
+        if self.field not in row:
+            raise UserError(f"{where}: no field {self.field!r}; there are {', '.join(row) or 'none'}")
+        return checked_text(row[self.field], where)
 
 
 def documents(path: str | Path, layout: str = "line") -> Iterator[str]:
-    """The documents of a text file, one at a time; the file is never in memory as a whole.
+    """The documents of a text file (`TextFile`); or of JSON lines, with their field `text`, if it is named .jsonl."""
+    return file_source(path, layout=layout).documents()
 
-    Lines end at `\\n` only: a carriage return, form feed or U+2028 is text. Empty documents are skipped, a byte order
-    mark at the start of the file is not text. With `layout="blank"` a document keeps the line ends inside it.
 
-    Raises UserError: the file is missing, cannot be read, is packed and broken, is not UTF-8 (with line and byte
-    offset, counted in the unpacked text), or holds no document.
-    """
-    if layout not in LAYOUTS:
-        raise UserError(f"layout={layout!r} is not known; choose from {', '.join(LAYOUTS)}")
-    path = Path(path)
-    lines = _lines(path)
-    count = 0
-    for document in lines if layout == "line" else _paragraphs(lines):
-        if document:
-            count += 1
-            yield document
-    if not count:
-        raise UserError(f"{path} holds no document: the file is empty or has only empty lines")
+def file_source(path: str | Path, layout: str = "line", field: str = "text") -> Source:
+    """The source that a single file is, by its name: text if it says nothing else."""
+    match kind_of(path):
+        case "jsonl":
+            return JsonLines(path, field)
+        case "parquet":
+            return ParquetFile(path, field)
+        case "arrow":
+            return ArrowFile(path, field)
+    return TextFile(path, layout)
+
+
+def kind_of(path: str | Path) -> str | None:
+    """text, jsonl, parquet or arrow by the end of a file's name, packed or not; None for any other."""
+    name = Path(path).name.lower()
+    for packing in (".gz", ".xz", ".zst"):
+        name = name.removesuffix(packing)
+    kinds = {".txt": "text", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl"}
+    return (kinds | {".parquet": "parquet", ".arrow": "arrow"}).get(Path(name).suffix)
 
 
 def _paragraphs(lines: Iterator[str]) -> Iterator[str]:
@@ -78,54 +132,3 @@ def _paragraphs(lines: Iterator[str]) -> Iterator[str]:
             document = []
     if document:
         yield "\n".join(document)
-
-
-def _lines(path: Path) -> Iterator[str]:
-    offset = 0
-    with _opened(path) as packed:
-        lines = iter(_unpacked(packed))
-        for number in itertools.count(1):
-            try:
-                raw = next(lines, None)
-            except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
-                raise UserError(f"{path} cannot be read after byte {offset} of its text: {error}") from None
-            if raw is None:
-                return
-            # A line end is never part of a longer UTF-8 sequence, so lines can be decoded one by one.
-            try:
-                text = raw.removesuffix(b"\n").decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise UserError(
-                    f"{path} is not UTF-8: byte 0x{raw[error.start]:02x} at offset {offset + error.start} "
-                    f"(line {number}); convert it, for instance with iconv -f latin1 -t utf-8"
-                ) from None
-            yield text.removeprefix("\ufeff") if number == 1 else text
-            offset += len(raw)
-
-
-def _opened(path: Path) -> io.BufferedReader:
-    if path.suffix in (".jsonl", ".json", ".parquet"):
-        raise UserError(f"{path} is not plain text: text is read from files with one document a line (.txt, .gz, .xz)")
-    try:
-        return path.open("rb")
-    except FileNotFoundError:
-        raise UserError(f"text file {path} does not exist") from None
-    except IsADirectoryError:
-        raise UserError(f"{path} is a directory; give the text files in it") from None
-    except OSError as error:
-        raise UserError(f"text file {path} cannot be opened: {error.strerror}") from None
-
-
-def _unpacked(file: io.BufferedReader) -> io.BufferedReader:
-    # None of these first bytes can begin a UTF-8 text.
-    magic = file.read(6)
-    file.seek(0)
-    if magic.startswith(b"\x1f\x8b"):
-        return io.BufferedReader(gzip.open(file), 1 << 20)
-    if magic == b"\xfd7zXZ\x00":
-        return io.BufferedReader(lzma.open(file), 1 << 20)
-    if magic.startswith(b"\x28\xb5\x2f\xfd"):
-        import pyarrow  # its decoder knows joined frames and notices a truncated file
-
-        return io.BufferedReader(pyarrow.CompressedInputStream(file, "zstd"), 1 << 20)
-    return file

@@ -1,100 +1,120 @@
-"""From stored tokens to batches: pieces, windows, and an endless shuffled Grain iterator."""
+"""From windows to batches: an endless shuffled Grain iterator over one corpus or a mixture."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import grain
 import numpy as np
 from jaxtyping import Int
 
-from saltjax.data.packing import pack
-from saltjax.data.tokens import TokenStore
+from saltjax.data.interleaving import Interleaving, mixed
+from saltjax.data.windows import Windows
 from saltjax.errors import UserError
 
-
-class Windows(Sequence):
-    """The packed windows of a store, by index, each a dict of int32 arrays [seq_len].
-
-    A document is cut into pieces of `seq_len - 1` tokens, each prefixed by BOS; EOS, where the tokenizer has one, ends
-    the last piece when there is room (ours: a piece of BOS and EOS alone would teach an empty document). A window holds
-    whole pieces:
-      tokens     ids, 0 in the padding
-      segments   1, 2, ... for the pieces, 0 in the padding
-      positions  from 0 in each piece
-    The target of a place is the next token of the same segment. `waste` is the share of padding.
-    """
-
-    def __init__(self, store: TokenStore, seq_len: int):
-        if seq_len < 2:
-            raise UserError(f"seq_len={seq_len} leaves no room after BOS; give at least 2")
-        self.store, self.seq_len = store, seq_len
-        self.document, self._starts, self._stops = pieces(store.ends, seq_len - 1)  # of each piece
-        lengths = self._stops - self._starts
-        is_last = self._stops == store.ends[self.document]
-        self._has_eos = is_last & (lengths < seq_len - 1) & (store.eos is not None)
-        self.packing = pack(1 + lengths + self._has_eos, seq_len)
-        self.waste = self.packing.waste
-
-    def __len__(self) -> int:
-        return len(self.packing)
-
-    def __getitem__(self, index: int) -> dict[str, Int[np.ndarray, " seq_len"]]:  # type: ignore[override]
-        window = {name: np.zeros(self.seq_len, np.int32) for name in ("tokens", "segments", "positions")}
-        at = 0
-        for segment, piece in enumerate(self.packing[index], start=1):
-            text = self.store.tokens[self._starts[piece] : self._stops[piece]]
-            end = at + 1 + len(text)
-            window["tokens"][at] = self.store.bos
-            window["tokens"][at + 1 : end] = text
-            if self.store.eos is not None and self._has_eos[piece]:
-                window["tokens"][end] = self.store.eos
-                end += 1
-            window["segments"][at:end] = segment
-            window["positions"][at:end] = np.arange(end - at)
-            at = end
-        return window
+READERS = 2  # threads that make batches
+AHEAD = 8  # batches that lie ready (Grain's own 500 are gigabytes at the sizes of an accelerator)
 
 
-class Pieces(NamedTuple):
-    document: Int[np.ndarray, " pieces"]
-    starts: Int[np.ndarray, " pieces"]
-    stops: Int[np.ndarray, " pieces"]
+class Seen(NamedTuple):
+    """Of one corpus, after so many steps: tokens of its text that were in batches, and how often it went round."""
+
+    tokens: int
+    epochs: float
 
 
-def pieces(ends: Int[np.ndarray, " documents"], size: int) -> Pieces:
-    """Cut documents with these ends into consecutive pieces of at most `size` tokens; one without tokens has none."""
-    starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
-    count = -(-(ends - starts) // size)  # rounded up
-    document = np.repeat(np.arange(len(ends)), count)
-    index_in_document = np.arange(len(document)) - np.repeat(np.cumsum(count) - count, count)
-    piece_starts = starts[document] + index_in_document * size
-    return Pieces(document, piece_starts, np.minimum(piece_starts + size, ends[document]))
+class Batches:
+    """Endless batches, dicts of int32 [batch_size / process_count, seq_len] as in `Windows`; made by `batches`."""
+
+    def __init__(
+        self, iterator: grain.DatasetIterator, tallies: Sequence["_Tally"], mix: Interleaving, batch_size: int
+    ):
+        self._iterator, self._tallies, self._mix, self._batch_size = iterator, tallies, mix, batch_size
+
+    def __iter__(self) -> Iterator[dict[str, Int[np.ndarray, "b t"]]]:
+        return self
+
+    def __next__(self) -> dict[str, Int[np.ndarray, "b t"]]:
+        return next(self._iterator)
+
+    def get_state(self) -> Any:
+        return self._iterator.get_state()
+
+    def set_state(self, state: Any) -> None:
+        self._iterator.set_state(state)
+
+    def seen(self, step: int) -> list[Seen]:
+        """What the first `step` batches, over all processes, held of each corpus. A function of the step alone."""
+        counts = self._mix.counts(step * self._batch_size)
+        return [tally(count) for tally, count in zip(self._tallies, counts, strict=True)]
 
 
 def batches(
-    store: TokenStore,
-    seq_len: int,
+    corpora: Sequence[Windows],
+    shares: Sequence[float],
     batch_size: int,
     seed: int,
     process_index: int = 0,
     process_count: int = 1,
-) -> grain.DatasetIterator:
-    """Endless batches, dicts of int32 [batch_size / process_count, seq_len] as in `Windows`.
+) -> Batches:
+    """Batches whose tokens come from the corpora in these shares.
 
-    Every epoch sees each window once, in an order of its own that depends on the seed alone; a batch may reach from one
-    epoch into the next. Step s takes the windows `[s * batch_size, (s + 1) * batch_size)` of that order, and a process
-    its equal contiguous part of them: together the processes see what one would see. `get_state()` is small, the same
-    in every process and for any number of them; `set_state(state)` on a new iterator continues with the exact next
-    batch.
+    A corpus gives its windows in epochs: each sees every window once, in an order of its own that depends on the seed
+    alone; a corpus that is small for its share goes round more often. Windows hold one corpus only, and are interleaved
+    evenly (`Interleaving`), more of them where windows hold fewer tokens. So a batch may reach from one epoch into the
+    next, and hold all corpora. Step s takes the windows `[s * batch_size, (s + 1) * batch_size)` of that order, and a
+    process its equal contiguous part of them: together the processes see what one would see. `get_state()` is small,
+    the same in every process and for any number of them; `set_state(state)` on a new iterator continues with the exact
+    next batch.
 
-    Raises UserError: batch_size does not divide among the processes, seq_len below 2, no token in the store.
+    Raises UserError: batch_size does not divide among the processes, a corpus without a token.
     """
     if batch_size < 1 or batch_size % process_count:
         raise UserError(f"batch_size={batch_size} does not divide among {process_count} processes")
-    windows = Windows(store, seq_len)
-    if not len(windows):
+    if not all(len(windows) for windows in corpora):
         raise UserError("the text has documents, but the tokenizer gives no token for any of them")
+    fullness = [windows.store.counts.tokens / len(windows) for windows in corpora]
+    mix = Interleaving([share / full for share, full in zip(shares, fullness, strict=True)])
+    seeds = [(seed + 0x9E3779B1 * number) % 2**32 for number in range(len(corpora))]  # the first has the run's own
+
+    def endless(source: Sequence, seed: int) -> grain.MapDataset:
+        return grain.MapDataset.source(source).seed(seed).shuffle().repeat()
+
     part = batch_size // process_count
+    windows = mixed([endless(*pair) for pair in zip(corpora, seeds, strict=True)], mix)
     # Parts of all processes in turn, then every process_count-th: the batch of step s is the parts s * count + index.
-    parts = grain.MapDataset.source(windows).seed(seed).shuffle().repeat().batch(part)
-    return iter(parts[process_index::process_count].to_iter_dataset(grain.ReadOptions(num_threads=2)))
+    parts = windows.batch(part)[process_index::process_count]
+    options = grain.ReadOptions(num_threads=READERS, prefetch_buffer_size=AHEAD)
+    tallies = [
+        _Tally(endless(_TextTokens(w), seed), len(w), w.store.counts.tokens)
+        for w, seed in zip(corpora, seeds, strict=True)
+    ]
+    return Batches(iter(parts.to_iter_dataset(options)), tallies, mix, batch_size)
+
+
+class _TextTokens(Sequence):
+    """Instead of each window, how many tokens of text it holds."""
+
+    def __init__(self, windows: Windows):
+        self._windows = windows
+
+    def __len__(self) -> int:
+        return len(self._windows)
+
+    def __getitem__(self, index: int) -> int:  # type: ignore[override]
+        return self._windows.text_tokens(index)
+
+
+class _Tally:
+    """Tokens in the first `count` windows of a corpus's endless order; goes on from where it was asked last."""
+
+    def __init__(self, order: grain.MapDataset, length: int, tokens: int):
+        self._order, self._length, self._tokens = order, length, tokens
+        self._last, self._sum = 0, 0
+
+    def __call__(self, count: int) -> Seen:
+        epoch = count // self._length * self._length
+        if not epoch <= self._last <= count:
+            self._last, self._sum = epoch, count // self._length * self._tokens
+        self._sum += sum(self._order[k] for k in range(self._last, count))
+        self._last = count
+        return Seen(self._sum, count / self._length)

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
+from saltjax.data.files import Read, Stamp, ignore, stamp
 from saltjax.errors import UserError
 
 BLOCK = 1024  # records fetched by one call
@@ -29,31 +29,42 @@ class TfdsSplit:
     split: str = "train"
     feature: str = "text"
 
-    def documents(self) -> Iterator[str]:
+    def documents(self, read: Read = ignore) -> Iterator[str]:
         source = self._source
-        count = 0
+        size, count = self.stamp().size, 0
         for start in range(0, len(source), BLOCK):
             indices = range(start, min(start + BLOCK, len(source)))
             for index, record in zip(indices, source.__getitems__(list(indices)), strict=True):
                 if text := self._text(index, record):
                     count += 1
                     yield text
+            read(size * indices.stop // len(source) - size * start // len(source))
         if not count:
             raise UserError(f"split {self.split!r} of TFDS set {self.name} holds no document")
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(f"{self._builder.info.full_name}\0{self.split}\0{self.feature}".encode())
-        _ = self._source  # says that the split is missing, better than the next line would
-        for path in self._builder.info.splits[self.split].filepaths:
+        for path in self._files:
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
         return f"tfds:{digest.hexdigest()}"
 
+    def stamp(self) -> Stamp:
+        files = [stamp(str(path)) for path in self._files]
+        what = (self._builder.info.full_name, self.split, self.feature, *(file.identity for file in files))
+        return Stamp(repr(what), max(file.changed for file in files), sum(file.size for file in files))
+
+    @property
+    def _files(self) -> list[Any]:
+        _ = self._source  # says that the split is missing, better than the next line would
+        return list(self._builder.info.splits[self.split].filepaths)
+
     @cached_property
     def _builder(self) -> Any:
         import tensorflow_datasets as tfds
+        from etils import epath
 
-        directory = Path(self.name)
+        directory = epath.Path(self.name)
         try:
             if (directory / "dataset_info.json").is_file():
                 return tfds.builder_from_directory(directory)

@@ -2,64 +2,41 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import tokenizers
 from jaxtyping import Int
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
-from saltjax.data.corpus import Source, TextFile
+import saltjax
+from saltjax.data.corpus import Source
+from saltjax.data.encode import Counts, begin_of_text, encoded, plain_backend
+from saltjax.data.fingerprint import fingerprints
 from saltjax.errors import UserError
 from saltjax.hub.directory import whole_directory
 
-FORMAT = 1  # of the cache
-BATCH_BYTES = 1 << 22  # text handed to the tokenizer's threads at once; bounds the memory
+FORMAT = 2  # of the cache
 
 
-class Batch(NamedTuple):
-    """Some documents: their tokens one after another, and each one's number of tokens and UTF-8 bytes."""
+class Progress(NamedTuple):
+    """How far a tokenisation is; `read` and `size` are bytes as stored, maybe packed."""
 
-    tokens: Int[np.ndarray, " tokens"]  # int32
-    lengths: Int[np.ndarray, " documents"]
-    bytes: Int[np.ndarray, " documents"]
-
-
-@dataclass(frozen=True)
-class Counts:
-    """Of a corpus. `tokens` are those of the text, without BOS and EOS; `bytes` are UTF-8, without line ends."""
-
+    read: int
+    size: int
     documents: int
     tokens: int
-    bytes: int
-    unknown: int  # tokens that are the tokenizer's unk: text that is lost
-    largest_id: int  # -1 without tokens
-
-    @classmethod
-    def of(cls, batch: Batch, unk: int | None) -> "Counts":
-        unknown = 0 if unk is None else int((batch.tokens == unk).sum())
-        return cls(
-            len(batch.bytes), len(batch.tokens), int(batch.bytes.sum()), unknown, int(batch.tokens.max(initial=-1))
-        )
-
-    def __add__(self, other: "Counts") -> "Counts":
-        return Counts(
-            self.documents + other.documents,
-            self.tokens + other.tokens,
-            self.bytes + other.bytes,
-            self.unknown + other.unknown,
-            max(self.largest_id, other.largest_id),
-        )
 
 
 @dataclass(frozen=True)
 class TokenStore:
     """Token ids of all documents, memory-mapped: document i is `tokens[ends[i - 1] : ends[i]]`, without specials.
 
-    The cut into pieces depends on the window length and is made later (`pipeline.Windows`), so one store serves all.
+    The cut into windows depends on their length and is made later (`windows.py`), so one store serves all.
     """
 
     tokens: Int[np.ndarray, " tokens"]  # int32
@@ -68,93 +45,91 @@ class TokenStore:
     eos: int | None
     counts: Counts
     directory: Path | None = None  # None: only in memory
+    content: str = ""  # fingerprint of the sources, whatever the tokenizer
 
 
 def tokenized(
-    files: Sequence[str | Path | Source],
+    sources: Sequence[Source],
     tokenizer: PreTrainedTokenizerBase,
     cache_dir: str | Path,
-    layout: str = "line",
+    progress: Callable[[Progress], None] | None = None,
 ) -> TokenStore:
-    """The store of these text files (read with `layout`) or other sources, in the order given.
+    """The store of these sources, in the order given.
 
-    Made in `cache_dir/<fingerprint>` and only opened the next time. The fingerprint covers the tokenizer, its BOS, EOS
-    and unk, and the content of every source. The directory appears whole or not at all.
+    Made in `cache_dir/<fingerprint>` and only opened the next time. The fingerprint covers the content of every source,
+    the tokenizer, its BOS, EOS and unk, and the versions of this package and of `tokenizers`. The directory appears
+    whole or not at all. Memory is bounded, whatever the size of the corpus; `progress` is called every few MB, and at
+    the end.
 
-    Raises UserError: see `corpus.documents`, `begin_of_text`, `hub.directory.whole_directory`; a damaged cache.
+    Raises UserError: see `Source`s, `begin_of_text`, `hub.directory.whole_directory`; a source that changes meanwhile;
+    a damaged cache.
     """
-    sources = [file if isinstance(file, Source) else TextFile(Path(file), layout) for file in files]
     if not sources:
-        raise UserError("no text file was given")
+        raise UserError("no text was given")
     bos, eos = begin_of_text(tokenizer), tokenizer.eos_token_id
     backend = plain_backend(tokenizer)
-    key = [FORMAT, backend.to_str(), bos, eos, tokenizer.unk_token_id, *(source.fingerprint() for source in sources)]
+    stamps = [source.stamp() for source in sources]
+    content = fingerprints(sources, Path(cache_dir) / "fingerprints")
+    versions = [FORMAT, saltjax.__version__, tokenizers.__version__]
+    key = [versions, backend.to_str(), bos, eos, tokenizer.unk_token_id, content]
     directory = Path(cache_dir) / hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
     if not directory.exists():
-        documents = (document for source in sources for document in source.documents())
+        read, size = 0, sum(stamp.size for stamp in stamps)
+
+        def more(count: int) -> None:
+            nonlocal read
+            read += count
+
+        def tell(counts: Counts, end: bool = False) -> None:
+            if progress:
+                progress(Progress(size if end else read, size, counts.documents, counts.tokens))
+
+        documents = (document for source in sources for document in source.documents(more))
         try:
             with whole_directory(directory) as partial:
-                _write(partial, backend, documents, tokenizer.unk_token_id)
+                _write(partial, backend, documents, tokenizer.unk_token_id, tell)
+                _check_unchanged(sources, stamps)
         except UserError:
             if not directory.exists():  # else another process was faster, and wrote the same
                 raise
-    counts = Counts(**json.loads((directory / "counts.json").read_text()))
-    ends = np.fromfile(directory / "ends.int64", "<i8")
-    # An empty file cannot be mapped.
-    tokens = np.memmap(directory / "tokens.int32", "<i4", mode="r") if counts.tokens else np.zeros(0, np.int32)
-    if len(tokens) != counts.tokens or len(ends) != counts.documents:
-        raise UserError(f"the token cache {directory} is damaged; remove it, and it is made again")
-    return TokenStore(tokens, ends, bos, eos, counts, directory)
+    return _opened(directory, bos, eos, hashlib.sha256(json.dumps(content).encode()).hexdigest())
 
 
-def encoded(backend: Tokenizer, documents: Iterable[str]) -> Iterator[Batch]:
-    """Documents as token ids without specials, in order, a few MB of text at a time; a batch uses all cores."""
-    texts: list[str] = []
-    sizes: list[int] = []
-    total = 0
-    for document in documents:
-        texts.append(document)
-        sizes.append(len(document.encode("utf-8")))
-        total += sizes[-1]
-        if total >= BATCH_BYTES:
-            yield _encode(backend, texts, sizes)
-            texts, sizes, total = [], [], 0
-    if texts:
-        yield _encode(backend, texts, sizes)
-
-
-def _encode(backend: Tokenizer, texts: list[str], sizes: list[int]) -> Batch:
-    ids = [np.array(e.ids, np.int32) for e in backend.encode_batch_fast(texts, add_special_tokens=False)]
-    return Batch(np.concatenate(ids), np.array([len(i) for i in ids]), np.array(sizes))
-
-
-def begin_of_text(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The id in front of every document: BOS, else CLS, else EOS (GPT-2's way)."""
-    for token_id in (tokenizer.bos_token_id, tokenizer.cls_token_id, tokenizer.eos_token_id):
-        if token_id is not None:
-            return int(token_id)
-    raise UserError(f"the tokenizer {tokenizer.name_or_path} has no BOS, CLS or EOS token; name one in its config")
-
-
-def plain_backend(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
-    """A copy of the fast tokenizer that gives all of a text, always the same: no truncation, padding or BPE dropout."""
-    if not tokenizer.is_fast:
-        raise UserError(f"{tokenizer.name_or_path} has no fast tokenizer (tokenizer.json); convert it first")
-    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-    backend.no_truncation()
-    backend.no_padding()
-    if getattr(backend.model, "dropout", None):
-        backend.model.dropout = None
-    return backend
-
-
-def _write(directory: Path, backend: Tokenizer, documents: Iterable[str], unk: int | None) -> None:
+def _write(
+    directory: Path, backend: Tokenizer, documents: Iterable[str], unk: int | None, tell: Callable[..., None]
+) -> None:
     counts = Counts(0, 0, 0, 0, -1)
-    lengths = []
-    with (directory / "tokens.int32").open("wb") as file:
+    with (directory / "tokens.int32").open("wb") as tokens, (directory / "ends.int64").open("wb") as ends:
         for batch in encoded(backend, documents):
-            file.write(batch.tokens.astype("<i4", copy=False).data)
-            lengths.append(batch.lengths)
+            tokens.write(batch.tokens.astype("<i4", copy=False).data)
+            ends.write((counts.tokens + np.cumsum(batch.lengths)).astype("<i8").data)
             counts += Counts.of(batch, unk)
-    np.cumsum(np.concatenate(lengths)).astype("<i8").tofile(directory / "ends.int64")
+            tell(counts)
+    tell(counts, end=True)
     (directory / "counts.json").write_text(json.dumps(asdict(counts), indent=1) + "\n")
+
+
+def _check_unchanged(sources: Sequence[Source], stamps: Sequence[tuple]) -> None:
+    for source, stamp in zip(sources, stamps, strict=True):
+        if source.stamp() != stamp:
+            raise UserError(f"{source} changed while it was read; run again when it is at rest")
+
+
+def _opened(directory: Path, bos: int, eos: int | None, content: str) -> TokenStore:
+    try:
+        counts = Counts(**json.loads((directory / "counts.json").read_text()))
+        tokens, ends = mapped(directory / "tokens.int32", "<i4"), mapped(directory / "ends.int64", "<i8")
+    except (OSError, ValueError, TypeError):
+        raise _damaged(directory) from None
+    if len(tokens) != counts.tokens or len(ends) != counts.documents:
+        raise _damaged(directory)
+    return TokenStore(tokens, ends, bos, eos, counts, directory, content)
+
+
+def _damaged(directory: Path) -> UserError:
+    return UserError(f"the token cache {directory} is damaged; remove it, and it is made again")
+
+
+def mapped(path: Path, dtype: str) -> np.ndarray:
+    """A file of numbers, memory-mapped; an empty one cannot be, and is an empty array."""
+    return np.memmap(path, dtype, mode="r") if path.stat().st_size else np.zeros(0, dtype)

@@ -15,8 +15,9 @@ from jaxtyping import Array, Float, Int
 from transformers import PreTrainedTokenizerBase
 
 from saltjax.data.corpus import documents
-from saltjax.data.pipeline import Windows
-from saltjax.data.tokens import Batch, Counts, TokenStore, begin_of_text, encoded, plain_backend
+from saltjax.data.encode import Batch, Counts, begin_of_text, encoded, plain_backend
+from saltjax.data.tokens import TokenStore
+from saltjax.data.windows import Windows
 from saltjax.errors import UserError
 from saltjax.models.config import DecoderConfig
 from saltjax.models.decoder import Params, hidden_states, logits
@@ -57,7 +58,7 @@ class HeldOut:
         for row, index in enumerate(range(start, min(start + count, len(self.windows)))):
             for name, values in self.windows[index].items():
                 rows[name][row] = values
-            document = self.windows.document[self.windows.packing[index]]
+            document = self.windows.documents(index)
             scored = rows["positions"][row] > 0
             rows["document"][row][scored] = document[rows["segments"][row][scored] - 1]
         return rows

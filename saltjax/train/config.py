@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from saltjax.data.mixture import Corpus, corpora
 from saltjax.errors import UserError
 
 
@@ -45,11 +46,13 @@ class AdaptConfig:
     checkpoint_every: int = 500  # 0: only after the last step
     keep_checkpoints: int = 3
     log_every: int = 10
+    data: tuple[Corpus, ...] = ()  # what to learn from, with weights; the command line's --text and --tfds instead
+    cache: str = "~/.cache/saltjax/tokens"  # where token ids are kept, a local directory
     mesh: MeshConfig = MeshConfig()
 
 
 # What a resumed run may change: how long, how often and on which devices, never what is computed.
-MAY_CHANGE = ("steps", "eval_every", "checkpoint_every", "keep_checkpoints", "log_every", "mesh.")
+MAY_CHANGE = ("steps", "eval_every", "checkpoint_every", "keep_checkpoints", "log_every", "cache", "mesh.")
 
 _AT_LEAST: dict[str, float] = {
     "steps": 0, "batch_size": 1, "seq_len": 2, "learning_rate": 0, "warmup_steps": 0, "final_learning_rate_ratio": 0,
@@ -106,7 +109,7 @@ def from_flat(values: dict[str, Any]) -> AdaptConfig:
     """The inverse of `to_flat`; keys that are missing take their defaults."""
     mesh = {key.removeprefix("mesh."): value for key, value in values.items() if key.startswith("mesh.")}
     rest = {key: value for key, value in values.items() if not key.startswith("mesh.")}
-    return AdaptConfig(**rest, mesh=MeshConfig(**mesh))
+    return AdaptConfig(**{**rest, "data": corpora(rest.get("data", ()))}, mesh=MeshConfig(**mesh))
 
 
 def to_yaml(config: AdaptConfig) -> str:
@@ -148,6 +151,8 @@ def _checked(key: str, value: Any, where: str = "") -> Any:
     if key not in defaults:
         near = difflib.get_close_matches(key, defaults, n=1, cutoff=0.0)[0]
         raise UserError(f"{where}unknown setting {key!r}; the nearest one is {near!r}")
+    if key == "data":
+        return corpora(value)
     kind = type(defaults[key])
     if kind is str:
         if isinstance(value, bool) or not isinstance(value, str | int):

@@ -26,6 +26,7 @@ from saltjax.train.step import State, abstract_state, global_batch, make_step, s
 from saltjax.train.trainable import Mask, count, trainable
 
 Score = Callable[[dict], dict[str, float]]
+Account = Callable[[int], dict[str, Any]]
 PLOT_EVERY = 30.0  # seconds, at evaluations; the end always draws
 
 
@@ -52,11 +53,19 @@ class Trained(NamedTuple):
     params: dict
 
 
-def train(model: Model, batches: Batches, run: Run, score: Score | None = None, mesh: Mesh | None = None) -> Trained:
+def train(
+    model: Model,
+    batches: Batches,
+    run: Run,
+    score: Score | None = None,
+    mesh: Mesh | None = None,
+    account: Account | None = None,
+) -> Trained:
     """Train until `run.config.steps`, starting from the run's last checkpoint if it has one.
 
     `model.params` are used up (donated) by the first step; on a run with a checkpoint they may be abstract. `score`
-    gives held-out bits per byte of parameters: before the first step, every `eval_every`, and after the last.
+    gives held-out bits per byte of parameters: before the first step, every `eval_every`, and after the last. `account`
+    says what was seen of each corpus in so many steps, for metrics.jsonl: {"epochs": {corpus: value}, ...}.
 
     UserError: the mesh or the batch does not fit, a non-finite loss or gradient (the last good checkpoint stays), a
     checkpoint that cannot be written.
@@ -154,7 +163,7 @@ def train(model: Model, batches: Batches, run: Run, score: Score | None = None, 
                     logged_tokens, logged_seconds = tokens, seconds
                     kept = {key: numbers[key] for key in ("loss", "learning_rate", "grad_norm")}
                     total = {"tokens": tokens, "tokens_per_second": round(speed, 1), "seconds": round(seconds, 3)}
-                    log.write({"step": step, **kept, **total})
+                    log.write({"step": step, **kept, **total, **(account(step) if account else {})})
                     progress.step(step, f"loss {loss:.4f}  lr {kept['learning_rate']:.2e}  {speed:,.0f} tokens/s")
                 else:
                     progress.step(step)

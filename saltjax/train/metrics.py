@@ -2,7 +2,8 @@
 
 A training line: step (steps done), loss (nats a target token, of that step), learning_rate, grad_norm (before
 clipping), tokens (targets so far), tokens_per_second (since the line before; without compiling, evaluation and
-checkpoints), seconds (training so far). An evaluation line: step, bits_per_byte {name: value}.
+checkpoints), seconds (training so far), tokens_seen {corpus: tokens of its text so far}, epochs {corpus: of it so far}.
+An evaluation line: step, bits_per_byte {name: value}.
 """
 
 import json
