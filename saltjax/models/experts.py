@@ -6,10 +6,10 @@ With p = softmax(router x) over all experts in float32 and K the `experts_per_to
 
 Every token gets all its experts: nothing is dropped and there is no capacity. Each expert is computed for every token
 and weighted, by 0 where it was not chosen: one expert after the other, so that the memory is that of one MLP. This
-is plain matrix products, which every mesh shards as it shards the MLP, at experts / experts_per_token times the
-arithmetic that is needed; `jax.lax.ragged_dot` would save it, but away from TPUs it falls back to the same dense
-products with more memory, and on a mesh it has to gather all tokens to sort them. The auxiliary loss that balances
-experts in pre-training is left out.
+is plain matrix products, which every backend has and every mesh shards as it shards the MLP, at experts /
+experts_per_token times the arithmetic that is needed. `jax.lax.ragged_dot` would save that on accelerators, but it
+wants all tokens of the mesh sorted by expert, and on CPUs it multiplies a masked copy of them for each expert. The
+auxiliary loss that balances experts in pre-training is left out.
 """
 
 from functools import partial
