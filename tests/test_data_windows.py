@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from stores import BOS, EOS, segments_of, store_of
 
 from saltjax.data import windows as windows_module
-from saltjax.data.cutting import SHORTEST, fill
+from saltjax.data.cutting import fill, shortest
 from saltjax.data.windows import MAX_WASTE, Windows, packed, pieces
 from saltjax.errors import UserError
 from saltjax.pocket.corpus import documents
@@ -62,7 +62,7 @@ LENGTHS = {
 }
 
 
-@pytest.mark.parametrize("seq_len", [128, 512, 2048])
+@pytest.mark.parametrize("seq_len", [64, 128, 512, 2048])
 @pytest.mark.parametrize("kind", LENGTHS)
 def test_packed_windows_waste_two_percent_and_hold_every_token_once_in_order(kind, seq_len):
     lengths = LENGTHS[kind](seq_len, np.random.default_rng(0))
@@ -82,7 +82,7 @@ def test_packed_windows_waste_two_percent_and_hold_every_token_once_in_order(kin
     assert closed == {int(store.tokens[end - 1]) for end, r in zip(store.ends, rest, strict=True) if r < seq_len - 1}
     uncut = Windows(store, seq_len)
     whole = {tuple(piece) for i in range(len(uncut)) for piece in segments_of(uncut[i])}
-    assert all(len(part) > SHORTEST for part in parts if tuple(part) not in whole)
+    assert all(len(part) > shortest(seq_len) for part in parts if tuple(part) not in whole)
 
 
 def test_nothing_is_cut_that_need_not_be():

@@ -150,11 +150,8 @@ def _corpora(text: Sequence[str | Path], tfds: str | None, layout: str, settings
 
 
 def _named(value: str) -> tuple[str, Path]:
-    """NAME=PATH, or PATH named by its stem: `de.valid.txt.xz` is `de.valid`."""
+    """NAME=PATH, or PATH named as a corpus is: `de.valid.txt.xz` is `de.valid`."""
     name, equals, path = value.partition("=")
     if equals and not Path(value).exists():
         return name, Path(path)
-    stem = Path(value).name
-    for suffix in (".gz", ".xz", ".zst", ".txt"):
-        stem = stem.removesuffix(suffix)
-    return stem, Path(value)
+    return Corpus(value).title, Path(value)

@@ -7,8 +7,6 @@ from jaxtyping import Int
 
 from saltjax.data.packing import pack
 
-SHORTEST = 8  # content of a part that was cut off; with less context than that there is little to learn
-
 
 class Parts(NamedTuple):
     """Parts of pieces by window: window i holds the parts `ends[i - 1] : ends[i]`, each the content `start : stop` of
@@ -24,6 +22,12 @@ class Parts(NamedTuple):
         return np.diff(np.concatenate([[0], np.cumsum(1 + self.stop - self.start)])[np.concatenate([[0], self.ends])])
 
 
+def shortest(seq_len: int) -> int:
+    """The least content of a part that is cut off: 8, for there is little to learn with less context; less in windows
+    of less than 128 places, where gaps of that size add up. Ours."""
+    return max(1, min(8, seq_len // 16))
+
+
 def fill(sizes: Int[np.ndarray, " pieces"], seq_len: int, max_waste: float) -> Parts:
     """Windows of `seq_len` with all pieces of content `sizes` (1 .. seq_len - 1), padding at most the share `max_waste`
     where that can be had.
@@ -33,9 +37,8 @@ def fill(sizes: Int[np.ndarray, " pieces"], seq_len: int, max_waste: float) -> P
     a gap is full, and each part costs a BOS of its own. So the fewest and longest parts are cut (ours; Ding et al.
     2024, arXiv:2404.10830, cut no document that fits, and accept what best fit wastes).
 
-    The last window may be part empty, so of a few windows more may be padding; and with windows of less than 128 places
-    pieces that all fill a little more than half of one leave gaps too small to use (5 % at 64). Then the waste is what
-    it is.
+    The number of windows is whole, so of a few windows more may be padding; and in windows of 32 places or less the
+    gaps that are too small to use can be more. Then the waste is what it is.
     """
     packing = pack(1 + sizes, seq_len)
     whole = Parts(packing.pieces, np.zeros_like(packing.pieces), sizes[packing.pieces], packing.ends)
@@ -50,7 +53,7 @@ def fill(sizes: Int[np.ndarray, " pieces"], seq_len: int, max_waste: float) -> P
     stays = np.isin(window, kept)
     freed = whole.piece[~stays]
     freed = freed[np.argsort(-sizes[freed], kind="stable")]
-    cut = _poured(sizes, freed, kept, seq_len - used[kept])
+    cut = _poured(sizes, freed, kept, seq_len - used[kept], shortest(seq_len))
     own = np.stack([window, whole.piece, whole.start, whole.stop], axis=1)[stays]
     better = _joined(own, cut, len(used), seq_len)
     return better if len(better.ends) < len(whole.ends) else whole
@@ -61,6 +64,7 @@ def _poured(
     freed: Int[np.ndarray, " f"],
     windows: Int[np.ndarray, " w"],
     gaps: Int[np.ndarray, " w"],
+    least: int,
 ) -> Int[np.ndarray, "parts 4"]:
     """Rows (window, piece, start, stop); window -1 for what found no gap."""
     rows: list[tuple[int, int, int, int]] = []
@@ -72,8 +76,8 @@ def _poured(
             left = size - at
             take = min(left, gap - 1)
             if take < left:  # neither this part nor the rest may be too short
-                take = min(take, left - SHORTEST)
-            if take < min(SHORTEST, left):
+                take = min(take, left - least)
+            if take < min(least, left):
                 break
             rows.append((window, piece, at, at + take))
             at += take
