@@ -4,10 +4,10 @@
     python benchmarks/input_pipeline.py de.jsonl.zst en.txt=0.05 --tokenizer MODEL --need 1e6
     python benchmarks/input_pipeline.py --synthetic 500     # so many MB of made-up text, for the memory
 
-Everything is made anew, in a temporary directory (TMPDIR). `--need` are the tokens a second that the training on this host
-takes; their columns say how many times that the pipeline gives. Memory should not grow with the text: "peak" is the most
-that the process had while it tokenised, "own" what it has, without the pages of the memory-mapped store, which the
-system takes back when it needs them.
+Everything is made anew, in a temporary directory (TMPDIR). `--need` are the tokens a second that the training on this
+host takes; their columns say how many times that the pipeline gives. Memory should not grow with the text: "peak" is
+the most that the process had while it tokenised, "own" what it has, without the pages of the memory-mapped store, which
+the system takes back when it needs them.
 `--compare` also tokenises with processes (forkserver, one for each core) in the same run.
 """
 

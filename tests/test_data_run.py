@@ -78,4 +78,6 @@ def test_text_is_given_in_one_way(room):
     with pytest.raises(UserError, match="sum to 1 and leave nothing"):
         text = [room / "en.txt", f"{room}/en.txt=1.0"]
         api.adapt(room / "llm", room / "b", text=text, overrides=[*SETTINGS, f"cache={room}/cache"])
+    with pytest.raises(UserError, match="must be a local directory"):
+        api.adapt(room / "llm", room / "b", text=[room / "en.txt"], overrides=["cache=gs://bucket/cache"])
     assert not (room / "b").exists()

@@ -163,6 +163,8 @@ def _checked(key: str, value: Any, where: str = "") -> Any:
     elif kind is int and value != int(value):
         raise UserError(f"{where}{key}={value!r} is not a whole number, as in {key}={defaults[key]}")
     value = kind(value)
+    if key == "cache" and "://" in value:
+        raise UserError(f"{where}{key}={value} must be a local directory: token ids are memory-mapped")
     if key.startswith("mesh.") and value != -1 and value < 1:
         raise UserError(f"{where}{key}={value} must be at least 1, or -1 for all devices that are left")
     if key in _AT_LEAST and value < _AT_LEAST[key]:
