@@ -113,9 +113,8 @@ def main() -> None:
                 if repeat:  # the first warms the page cache
                     runs[name].append(measured)
     plain = statistics.median(seconds for seconds, _, _ in runs["plain read"])
-    print(
-        f"{'':20s}{'seconds':>9s}{'CPU':>7s}{'GB/s':>7s}{'x plain':>9s}{'beyond, MB':>12s}   (medians of {args.repeats})"
-    )
+    columns = (("seconds", 9), ("CPU", 7), ("GB/s", 7), ("x plain", 9), ("beyond, MB", 12))
+    print(" " * 20 + "".join(f"{name:>{width}s}" for name, width in columns))
     for name, measured in runs.items():
         seconds, cpu = (statistics.median(run[i] for run in measured) for i in (0, 1))
         beyond = max(run[2] for run in measured) / MB

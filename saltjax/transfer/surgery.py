@@ -70,7 +70,18 @@ def operate(source: Patient, target: Patient, initialisation: Initialisation, ou
     template, notes = _chat_template(source, target)
     positions = getattr(text_config(source.config), "max_position_embeddings", None)
     write_causal_tokenizer(target.tokenizer, out, ends.bos, ends.eos, ends.pad, template, max_length=positions)
-    return [*ends.notes, *notes]
+    return [*ends.notes, *notes, *_factorised(target)]
+
+
+def _factorised(target: Patient) -> list[str]:
+    """ALBERT and small ELECTRA models project their embedding's rows to the hidden size. We regress on the rows."""
+    width, hidden = target.embedding().shape[1], getattr(text_config(target.config), "hidden_size", None)
+    if not isinstance(hidden, int) or width == hidden:
+        return []
+    return [
+        f"the embedding of {target.directory} is factorised: rows of {width} numbers, which its layers see projected "
+        f"to {hidden}; the regression works on the {width}, all that is its tokens' own"
+    ]
 
 
 def _role(name: str, tables: VocabTables) -> str:
