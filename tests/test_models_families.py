@@ -215,6 +215,34 @@ def test_what_is_not_computed_is_refused_by_name(name, changes, named):
         family_of(hf).decoder_config(hf)
 
 
+def test_configurations_as_published_years_ago_are_understood():
+    """With the field names of their time, which transformers turns into today's."""
+    hf = transformers.Gemma3TextConfig(
+        num_hidden_layers=7,
+        sliding_window=512,
+        sliding_window_pattern=6,
+        rope_theta=1000000,
+        rope_local_base_freq=10000,
+    )
+    config = family_of(hf).decoder_config(hf)
+    assert config.windows == (512, 512, 512, 512, 512, 0, 512)
+    assert config.ropes == ("local",) * 5 + ("global", "local")
+    assert (config.rope_theta, config.local_rope_theta) == (1e6, 1e4)
+    hf = transformers.Phi3Config(
+        hidden_size=3072, num_attention_heads=24, num_key_value_heads=8, max_position_embeddings=131072,
+        original_max_position_embeddings=4096, partial_rotary_factor=0.75, rope_theta=10000.0, sliding_window=262144,
+        rope_scaling={"type": "longrope", "long_factor": [9.0] * 48, "short_factor": [1.0] * 48},
+    )  # fmt: skip
+    config = family_of(hf).decoder_config(hf)
+    assert (config.rotary_dim, config.max_positions, config.windows[0]) == (96, 4096, 262144)
+    assert config.rope_scaling.amplitude == pytest.approx((1 + np.log(32) / np.log(4096)) ** 0.5)
+    hf = transformers.Qwen2Config(
+        rope_theta=1e6, rope_scaling={"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}
+    )
+    config = family_of(hf).decoder_config(hf)
+    assert (config.rope_scaling.factor, config.rope_theta, config.windows) == (4.0, 1e6, ())
+
+
 def test_longrope_ends_where_pytorch_would_change_the_factors():
     hf = ZOO["phi3-longrope"].config()
     assert hf.max_position_embeddings == 512

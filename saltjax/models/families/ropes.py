@@ -70,6 +70,7 @@ def _read(parameters: Mapping[str, Any], types: Types) -> tuple[dict[str, Any], 
     switches: dict[str, Any] = {"rope_theta": theta, "rope_scaling": None}
     if not isinstance(theta, int | float):
         return switches, fraction, [f"rope_theta={theta!r} (a number is needed)"]
+    switches["rope_theta"] = float(theta)
     if kind not in types:
         return switches, fraction, [f"rope_type={kind!r} (only {', '.join(types)})"]
     scaling = types[kind]
