@@ -1,6 +1,7 @@
 """Every family of PLM as TARGET: which tensor is read, what its tokenizer's pieces and special tokens are taken for."""
 
 import hashlib
+import importlib.util
 
 import pytest
 import zoo
@@ -8,8 +9,10 @@ import zoo_plms
 from transformers import AutoModel, AutoTokenizer
 
 from saltjax import api
+from saltjax.errors import UserError
+from saltjax.hub.tokenizer import load_tokenizer
 from saltjax.transfer.surgery import open_patient
-from saltjax.vocab.vocabulary import normalizer_of
+from saltjax.vocab.vocabulary import normalizer_of, read_vocabulary
 
 NAMES = {  # the tensor that is used
     "bert": "bert.embeddings.word_embeddings.weight",
@@ -104,3 +107,21 @@ def test_pieces_stand_for_the_text_that_they_were_cut_from(plm):
                 starts[at_start] += 1
             apart = False
     assert min(starts.values()) > 100
+
+
+def test_a_sentencepiece_file_alone_is_read_or_its_package_named(tmp_path):
+    """As DeBERTa v3 and mT5 are published."""
+    zoo_plms.make("deberta v3", tmp_path)
+    made = zoo_plms.tokenizer(zoo_plms.deberta_unigram)
+    (tmp_path / "tokenizer.json").unlink()
+    (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false, "vocab_type": "spm"}')
+    (tmp_path / "spm.model").write_bytes(zoo_plms.sentencepiece_file(made))
+    if importlib.util.find_spec("sentencepiece") is None:
+        with pytest.raises(UserError, match=r"spm\.model alone; `pip install sentencepiece protobuf`"):
+            load_tokenizer(tmp_path)
+    else:
+        read = load_tokenizer(tmp_path)
+        assert [read(text).input_ids for text in zoo.sentences("de")] == [
+            made(text).input_ids for text in zoo.sentences("de")
+        ]
+        assert read_vocabulary(read).roles == read_vocabulary(made).roles

@@ -6,6 +6,7 @@ Weights, config and a tokenizer of the family's own kind, trained on real German
 checkpoint differs from what transformers writes (names, buffers, padding rows), `Kind.publish` makes it so.
 """
 
+import json
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ import pytest
 import zoo
 from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
+from transformers.convert_slow_tokenizer import import_protobuf
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -72,6 +74,17 @@ def albert_unigram(text):
 def deberta_unigram(text):
     """DeBERTa v2 and v3: [PAD] [CLS] [SEP] [UNK] first, [MASK] last."""
     return transformers.DebertaV2Tokenizer(vocab=_pieces(["[PAD]", "[CLS]", "[SEP]", "[UNK]"], text, ["[MASK]"]))
+
+
+def sentencepiece_file(tokenizer):
+    """DeBERTa's spm.model, which holds all pieces but [MASK]."""
+    model = import_protobuf().ModelProto()
+    kinds = {"[UNK]": 2, "[PAD]": 3, "[CLS]": 3, "[SEP]": 3}  # unknown, control; 1 is a piece of text
+    for piece, score in json.loads(tokenizer.backend_tokenizer.to_str())["model"]["vocab"][:-1]:
+        model.pieces.add(piece=piece, score=score, type=kinds.get(piece, 1))
+    model.trainer_spec.model_type = 1  # Unigram
+    model.trainer_spec.unk_id = 3
+    return model.SerializeToString()
 
 
 def bart_bpe(text):

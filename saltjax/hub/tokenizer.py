@@ -1,5 +1,6 @@
 """Tokenizers: read any fast one; write one that a causal language model can use."""
 
+import importlib.util
 import json
 import re
 from pathlib import Path
@@ -23,6 +24,12 @@ def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
     names = [path.name for path in directory.iterdir() if path.name != "tokenizer_config.json"]
     if not any(re.fullmatch(VOCABULARY_FILES, name) for name in names):
         raise UserError(f"{directory}: no fast tokenizer (no tokenizer.json); save one there with save_pretrained")
+    alone = [name for name in sorted(names) if name.endswith(".model")] if "tokenizer.json" not in names else []
+    if alone and importlib.util.find_spec("sentencepiece") is None:
+        raise UserError(
+            f"{directory}: its tokenizer is the SentencePiece file {alone[0]} alone; "
+            "`pip install sentencepiece protobuf` to read it"
+        )
     try:
         tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # broken files raise plain Exceptions out of Rust
