@@ -1,5 +1,6 @@
 """From windows to batches: an endless shuffled Grain iterator over one corpus or a mixture."""
 
+from bisect import bisect
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -8,7 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 from saltjax.data.interleaving import Interleaving, mixed
-from saltjax.data.windows import Windows
+from saltjax.data.windows import NAMES, Windows
 from saltjax.errors import UserError
 
 READERS = 2  # threads that make batches
@@ -76,45 +77,40 @@ def batches(
     mix = Interleaving([share / full for share, full in zip(shares, fullness, strict=True)])
     seeds = [(seed + 0x9E3779B1 * number) % 2**32 for number in range(len(corpora))]  # the first has the run's own
 
-    def endless(source: Sequence, seed: int) -> grain.MapDataset:
-        return grain.MapDataset.source(source).seed(seed).shuffle().repeat()
+    # An order is of numbers, not of windows, which are written into their batch at once: windows are counted through
+    # all corpora, `firsts` on.
+    firsts = np.cumsum([0, *(len(windows) for windows in corpora)]).tolist()
+    orders = [
+        grain.MapDataset.range(first, first + len(windows)).seed(seed).shuffle().repeat()
+        for first, windows, seed in zip(firsts, corpora, seeds, strict=False)
+    ]
+
+    def batch(numbers: Sequence[int]) -> dict[str, Int[np.ndarray, "b t"]]:
+        found = {name: np.zeros((len(numbers), corpora[0].seq_len), np.int32) for name in NAMES}
+        for row, number in enumerate(numbers):
+            corpus = bisect(firsts, number) - 1
+            corpora[corpus].write(number - firsts[corpus], *(array[row] for array in found.values()))
+        return found
 
     part = batch_size // process_count
-    windows = mixed([endless(*pair) for pair in zip(corpora, seeds, strict=True)], mix)
     # Parts of all processes in turn, then every process_count-th: the batch of step s is the parts s * count + index.
-    parts = windows.batch(part)[process_index::process_count]
+    parts = mixed(orders, mix).batch(part, batch_fn=batch)[process_index::process_count]
     options = grain.ReadOptions(num_threads=READERS, prefetch_buffer_size=AHEAD)
-    tallies = [
-        _Tally(endless(_TextTokens(w), seed), len(w), w.store.counts.tokens)
-        for w, seed in zip(corpora, seeds, strict=True)
-    ]
+    tallies = [_Tally(*one) for one in zip(orders, corpora, firsts, strict=False)]
     return Batches(iter(parts.to_iter_dataset(options)), tallies, mix, batch_size)
-
-
-class _TextTokens(Sequence):
-    """Instead of each window, how many tokens of text it holds."""
-
-    def __init__(self, windows: Windows):
-        self._windows = windows
-
-    def __len__(self) -> int:
-        return len(self._windows)
-
-    def __getitem__(self, index: int) -> int:  # type: ignore[override]
-        return self._windows.text_tokens(index)
 
 
 class _Tally:
     """Tokens in the first `count` windows of a corpus's endless order; goes on from where it was asked last."""
 
-    def __init__(self, order: grain.MapDataset, length: int, tokens: int):
-        self._order, self._length, self._tokens = order, length, tokens
+    def __init__(self, order: grain.MapDataset, windows: Windows, first: int):
+        self._order, self._windows, self._first = order, windows, first
         self._last, self._sum = 0, 0
 
     def __call__(self, count: int) -> Seen:
-        epoch = count // self._length * self._length
-        if not epoch <= self._last <= count:
-            self._last, self._sum = epoch, count // self._length * self._tokens
-        self._sum += sum(self._order[k] for k in range(self._last, count))
+        epochs, length = count // len(self._windows), len(self._windows)
+        if not epochs * length <= self._last <= count:
+            self._last, self._sum = epochs * length, epochs * self._windows.store.counts.tokens
+        self._sum += sum(self._windows.text_tokens(self._order[k] - self._first) for k in range(self._last, count))
         self._last = count
-        return Seen(self._sum, count / self._length)
+        return Seen(self._sum, count / length)

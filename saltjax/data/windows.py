@@ -16,6 +16,7 @@ from saltjax.hub.directory import whole_directory
 MAX_WASTE = 0.02  # padding among all places of the windows that are trained on
 BLOCK_TOKENS, BLOCK_DOCUMENTS = 1 << 25, 1 << 22  # packed together: what bounds the memory
 FORMAT = 1  # of the layout on disk
+NAMES = ("tokens", "segments", "positions")
 KINDS = {"starts": "<i8", "stops": "<i8", "closed": "?", "ends": "<i8"}
 
 
@@ -47,6 +48,7 @@ class Windows(Sequence):
         if seq_len < 2:
             raise UserError(f"seq_len={seq_len} leaves no room after BOS; give at least 2")
         self.store, self.seq_len = store, seq_len
+        self._counting = np.arange(seq_len, dtype=np.int32)
         self.layout = layout or _whole(layouts(store, seq_len, 1.0))
 
     def __len__(self) -> int:
@@ -71,21 +73,25 @@ class Windows(Sequence):
         return int((self.layout.stops[here] - self.layout.starts[here]).sum())
 
     def __getitem__(self, index: int) -> dict[str, Int[np.ndarray, " seq_len"]]:  # type: ignore[override]
-        window = {name: np.zeros(self.seq_len, np.int32) for name in ("tokens", "segments", "positions")}
+        window = {name: np.zeros(self.seq_len, np.int32) for name in NAMES}
+        self.write(index, *window.values())
+        return window
+
+    def write(self, index: int, tokens: np.ndarray, segments: np.ndarray, positions: np.ndarray) -> None:
+        """The window into arrays of zeros."""
         here = self._segments(index)
         at = 0
         rows = zip(self.layout.starts[here], self.layout.stops[here], self.layout.closed[here], strict=True)
         for segment, (start, stop, closed) in enumerate(rows, start=1):
             end = at + 1 + int(stop - start)
-            window["tokens"][at] = self.store.bos
-            window["tokens"][at + 1 : end] = self.store.tokens[start:stop]
+            tokens[at] = self.store.bos
+            tokens[at + 1 : end] = self.store.tokens[start:stop]
             if closed and self.store.eos is not None:
-                window["tokens"][end] = self.store.eos
+                tokens[end] = self.store.eos
                 end += 1
-            window["segments"][at:end] = segment
-            window["positions"][at:end] = np.arange(end - at)
+            segments[at:end] = segment
+            positions[at:end] = self._counting[: end - at]
             at = end
-        return window
 
 
 def packed(store: TokenStore, seq_len: int) -> Windows:
