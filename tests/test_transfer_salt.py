@@ -190,11 +190,12 @@ def test_symmetries(seed):
 def test_blocks_do_not_change_the_result(monkeypatch):
     *problem, table = clustered(97, 210, 10, 20, 5)
     whole = salt_mixture(*problem)
-    monkeypatch.setattr("saltjax.transfer.blocks.BLOCK_ELEMENTS", 4_000)
-    monkeypatch.setattr("saltjax.transfer.blocks.in_blocks.__defaults__", (4_000,))
+    rows = whole.rows(table)
+    monkeypatch.setattr("saltjax.transfer.each_token.sizes", lambda elements, budget=0: (4, 16))
+    monkeypatch.setattr("saltjax.transfer.mixture.SLAB_BYTES", 1)
     pieces = salt_mixture(*problem)
     np.testing.assert_array_equal(pieces.indices, whole.indices)
-    np.testing.assert_allclose(pieces.rows(table), whole.rows(table), atol=1e-5)
+    np.testing.assert_allclose(pieces.rows(table), rows, atol=1e-5)
 
 
 def test_low_precision_tables_and_jax_arrays_are_read_as_they_are():

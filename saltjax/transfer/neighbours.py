@@ -1,15 +1,17 @@
 """Which anchors stand in for a new token: the support of a sparsemax over cosine similarities."""
 
-from functools import partial
+from functools import lru_cache
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
-from saltjax.transfer.blocks import in_blocks
+from saltjax.transfer.each_token import Kernel, on_devices, over_blocks
 
 FIRST_WIDTH = 64  # similarities kept per token at first; wider supports are redone four times as wide
+GEMM = 1 << 22  # elements of a batch of similarities on a CPU: its matrix product wants some hundred rows
 
 
 def sparsemax_support(largest: Float[Array, " K"]) -> Int[Array, ""]:
@@ -25,48 +27,55 @@ def sparsemax_support(largest: Float[Array, " K"]) -> Int[Array, ""]:
     return jnp.sum(1 + jnp.cumsum(gaps) > ranks * gaps).astype(jnp.int32)
 
 
-@partial(jax.jit, static_argnames="width")
-def _nearest(
-    new_na: Float[Array, "n a"], anchors_sa: Float[Array, "s a"], block_b: Int[Array, " b"], width: int
-) -> tuple[Int[Array, "b K"], Int[Array, " b"]]:
-    similarity_bs = jnp.matmul(new_na[block_b], anchors_sa.T, precision=jax.lax.Precision.HIGHEST)
-    # Without the barrier XLA's CPU compiler fuses what follows into the top-k and sorts whole rows: 36 times slower.
-    largest_bk, indices_bk = jax.lax.optimization_barrier(jax.lax.top_k(similarity_bs, width))
-    return indices_bk, jax.vmap(sparsemax_support)(largest_bk)
+@lru_cache
+def nearest(width: int) -> Kernel:
+    """The kernel for one token that keeps its `width` largest similarities."""
+
+    def kernel(
+        anchors_sa: Float[Array, "s a"], vector: Float[Array, " a"]
+    ) -> tuple[Int[Array, " width"], Int[Array, ""]]:
+        """Anchors in order of similarity, and how many of them are the support (`width`: it may be wider)."""
+        similarity_s = jnp.matmul(anchors_sa, vector, precision=jax.lax.Precision.HIGHEST)
+        # Without the barrier XLA's CPU compiler fuses what follows into the top-k and sorts whole rows: 36x slower.
+        largest, indices = jax.lax.optimization_barrier(jax.lax.top_k(similarity_s, width))
+        return indices, sparsemax_support(largest)
+
+    return kernel
 
 
 def neighbours(
-    aux_new: Float[np.ndarray, "n a"], aux_shared: Float[np.ndarray, "s a"]
+    aux_new: Float[np.ndarray, "n a"], aux_shared: Float[np.ndarray, "s a"], mesh: Mesh | None = None
 ) -> tuple[Int[np.ndarray, "n K"], Int[np.ndarray, " n"]]:
     """Support of `sparsemax(cos(aux_new_i, aux_shared))` for every new token (SALT §3 steps 2 and 3).
 
     Returns `indices` [n, K], nearest first and 0 past the support, and `support` [n]. Exact: a token whose support
-    does not end within the similarities looked at is redone with four times as many. Only a block of the [n, s]
+    does not end within the similarities looked at is redone with four times as many. Only a batch of the [n, s]
     similarities exists at a time. A zero vector is equally far (cosine 0) from everything.
     """
     count, anchors = len(aux_new), len(aux_shared)
-    new_na, anchors_sa = _unit_rows(aux_new), _unit_rows(aux_shared)
-    found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    new_na, tables = _unit_rows(aux_new), on_devices([_unit_rows(aux_shared)], mesh)
+    found: list[tuple[np.ndarray, np.ndarray]] = []
     support = np.zeros(count, np.int32)
     todo, width = np.arange(count, dtype=np.int32), min(FIRST_WIDTH, anchors)
     while len(todo):
         wider: list[np.ndarray] = []
-        for block, real in in_blocks(todo, anchors + new_na.shape[1]):
-            indices_bk, support_b = (np.asarray(x)[:real] for x in _nearest(new_na, anchors_sa, block, width))
+        rows = lambda block: (new_na[block],)  # noqa: E731
+        for block, (indices_bk, support_b) in over_blocks(nearest(width), tables, todo, rows, anchors, mesh, cpu_budget=GEMM):
             proven = (support_b < width) | (width == anchors)
-            done = block[:real][proven]
+            done = block[proven]
             support[done] = support_b[proven]
-            found.append((done, indices_bk[proven], support_b[proven]))
-            wider.append(block[:real][~proven])
+            found.append((done, indices_bk[proven]))
+            wider.append(block[~proven])
         todo, width = np.concatenate(wider), min(4 * width, anchors)
     indices = np.zeros((count, int(support.max(initial=1))), np.int32)
-    for done, indices_bk, support_b in found:
+    for done, indices_bk in found:
         kept = min(indices.shape[1], indices_bk.shape[1])
-        inside: Bool[np.ndarray, "b K"] = np.arange(kept) < support_b[:, None]
+        inside: Bool[np.ndarray, "b K"] = np.arange(kept) < support[done, None]
         indices[done, :kept] = np.where(inside, indices_bk[:, :kept], 0)
     return indices, support
 
 
-def _unit_rows(vectors: Float[np.ndarray, "n a"]) -> Float[Array, "n a"]:
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return jnp.asarray(vectors / np.where(norms > 0, norms, 1), jnp.float32)
+def _unit_rows(vectors: Float[np.ndarray, "n a"]) -> Float[np.ndarray, "n a"]:
+    wide = np.asarray(vectors, np.float32)
+    norms = np.linalg.norm(wide, axis=1, keepdims=True)
+    return wide / np.where(norms > 0, norms, 1)

@@ -1,6 +1,7 @@
 """SALT: Semantic Aware Linear Transfer (Lee et al. 2025, arXiv 2505.10945, §3)."""
 
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array
 
 from saltjax.transfer.leastsquares import solve
@@ -14,6 +15,7 @@ def salt_mixture(
     aux_shared: np.ndarray | Array,
     target_new: np.ndarray | Array,
     target_shared: np.ndarray | Array,
+    mesh: Mesh | None = None,
 ) -> Mixture:
     """Coefficients of n new tokens over s shared tokens (the anchors).
 
@@ -25,6 +27,7 @@ def salt_mixture(
 
     Arguments: auxiliary vectors `aux_new` [n, a], `aux_shared` [s, a]; rows of the PLM's embedding `target_new`
     [n, ht], `target_shared` [s, ht]; NumPy or JAX, any float dtype. Zero auxiliary vectors have cosine 0 to all.
+    On a `mesh` of one axis every device does its part of the new tokens.
 
     The pseudo-inverse's (minimum-norm) answer also for one neighbour, k > ht, and duplicate, collinear or zero
     neighbours; singular values below 5e-7 of the largest count as zero (our choice: the noise of float32 tables).
@@ -39,8 +42,8 @@ def salt_mixture(
     }
     _check(arrays)
     new_na, shared_sa, new_nt, shared_st = arrays.values()
-    indices, support = neighbours(new_na.astype(np.float32), shared_sa.astype(np.float32))
-    weights, residual, _ = solve(new_nt, shared_st, indices, support)
+    indices, support = neighbours(new_na, shared_sa, mesh)
+    weights, residual, _ = solve(new_nt, shared_st, indices, support, mesh)
     return Mixture(indices, weights, support, residual)
 
 
@@ -63,7 +66,7 @@ def _check(arrays: dict[str, np.ndarray]) -> None:
             raise ValueError(f"{name} holds values that are not finite")
 
 
-def salt(problem: Problem) -> Mixture:
+def salt(problem: Problem, mesh: Mesh | None = None) -> Mixture:
     """SALT for a posed problem: a mixture over source token ids."""
-    mixture = salt_mixture(problem.space_new, problem.space_anchors, problem.plm_new, problem.plm_anchors)
+    mixture = salt_mixture(problem.space_new, problem.space_anchors, problem.plm_new, problem.plm_anchors, mesh)
     return mixture.over(problem.anchors_source)
