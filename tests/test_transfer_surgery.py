@@ -173,7 +173,9 @@ def test_chat_template_is_kept_where_its_tokens_survive(tmp_path):
 def test_the_gaussian_has_the_tables_mean_and_covariance(room, tmp_path):
     rng = np.random.default_rng(0)
     table = (rng.normal(size=(3000, 6)) @ rng.normal(size=(6, 6)) + 3).astype(np.float32)
-    rows = Gaussian(200_000, np.arange(2000), seed=1, eps=0.25).rows(table)
+    parts = list(Gaussian(200_000, np.arange(2000), seed=1, eps=0.25).parts(table))
+    np.testing.assert_array_equal(np.concatenate([members for members, _, _ in parts]), np.arange(200_000))
+    rows = np.concatenate([values for _, _, values in parts])
     np.testing.assert_allclose(rows.mean(0), table[:2000].mean(0), atol=0.03)
     np.testing.assert_allclose(np.cov(rows.T), 0.25 * np.cov(table[:2000].T), atol=0.05)
 

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
+from jax.sharding import Mesh
 from rich.console import Console
 from rich.progress import Progress
 
@@ -68,7 +70,7 @@ def transfer(
         auxiliary = _auxiliary(aux, aux_text, donor, seed) if space == "aux" else None
         problem = pose(patient.vocabulary, donor.vocabulary, donor.embedding(), space, auxiliary, fuzzy)
         warnings = _warnings(problem, space, auxiliary)
-        rule = salt(problem) if method == "salt" else _gaussian(problem, seed)
+        rule = salt(problem, _accelerators()) if method == "salt" else _gaussian(problem, seed)
         initialisation = Initialisation(problem, rule, seed)
         notes = operate(patient, donor, initialisation, partial)
         record = {
@@ -158,6 +160,12 @@ def _auxiliary(aux: str | Path | None, aux_text: Paths, donor: Patient, seed: in
 def _warnings(problem: Problem, space: Space, auxiliary: Auxiliary | None) -> list[str]:
     flat = warning(geometry(problem.space_anchors)) if space == "aux" else None
     return [*problem.warnings, *(auxiliary.notes if auxiliary else []), *([flat] if flat else [])]
+
+
+def _accelerators() -> Mesh | None:
+    """All accelerators of this machine, if there are several. (A CPU's cores work together on one device.)"""
+    devices = jax.local_devices()
+    return Mesh(np.array(devices), ("tokens",)) if len(devices) > 1 and devices[0].platform != "cpu" else None
 
 
 def _gaussian(problem: Problem, seed: int) -> Rule:

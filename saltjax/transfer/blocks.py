@@ -9,8 +9,8 @@ from jaxtyping import Int
 def by_size(sizes: Int[np.ndarray, " n"], edges: Sequence[int] = ()) -> Iterator[tuple[int, Int[np.ndarray, " m"]]]:
     """Group items by size, so that padding is not paid for: (width, members with size <= width), widths rising.
 
-    Widths rise by 8 up to 64, where most supports lie and a Gram matrix costs width squared, then by a half and a third in turn;
-    `edges` are further widths, at which the caller's algorithm changes. Each width is one compiled program.
+    Widths rise by 8 up to 64, where most supports lie and a Gram matrix costs width squared, then by a half and a third
+    in turn; `edges` are further widths, at which the caller's algorithm changes. Each width is one compiled program.
     """
     largest = int(sizes.max(initial=0))
     widths = [*range(8, 65, 8)]

@@ -39,9 +39,9 @@ def each_token(
         return run(tables, tokens)
     of_tables, of_tokens, of_results = specs(mesh, split)
     # check_vma: the loop's carry would have to be marked as varying; there is no reduction that it could check.
-    return jax.shard_map(
-        run, mesh=mesh, in_specs=(of_tables, of_tokens), out_specs=of_results, check_vma=False
-    )(tables, tokens)
+    return jax.shard_map(run, mesh=mesh, in_specs=(of_tables, of_tokens), out_specs=of_results, check_vma=False)(
+        tables, tokens
+    )
 
 
 def specs(mesh: Mesh, split: Split) -> tuple[P, P, P]:

@@ -1,6 +1,7 @@
 """The whole new table: copied rows bit for bit, a method's rows, and random ones where nothing is known."""
 
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -13,9 +14,14 @@ from saltjax.transfer.problem import Problem
 
 @runtime_checkable
 class Rule(Protocol):
-    """What a method returns: the rows of the problem's new tokens for any source table (see `Mixture`)."""
+    """What a method returns: the rows of the problem's new tokens for any source table, in parts of bounded memory.
 
-    def rows(self, table: Float[np.ndarray, "vs hs"]) -> Float[np.ndarray, "n hs"]: ...
+    A part is (positions among the new tokens, columns, float32 values); see `Mixture.parts`.
+    """
+
+    def parts(
+        self, table: Shaped[np.ndarray, "vs hs"]
+    ) -> Iterator[tuple[Int[np.ndarray, " b"], slice, Float[np.ndarray, "b w"]]]: ...
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,8 @@ class Initialisation:
         for target_id, source_id in (problem.overlap.shared | problem.overlap.special).items():
             rows[target_id] = table_vh[source_id]
         if len(problem.new):
-            rows[problem.new] = self.rule.rows(table_vh).astype(table.dtype)
+            for members, columns, values in self.rule.parts(table_vh):
+                rows[problem.new[members], columns] = values.astype(table.dtype)
         if len(problem.fallback):
             random = np.random.default_rng([self.seed, zlib.crc32(name.encode())])
             draws = random.standard_normal((len(problem.fallback), table_vh.shape[1]))

@@ -40,15 +40,15 @@ def minimum_norm_weights(
     inside = jnp.arange(indices.shape[0]) < support
     E = table_st[jnp.where(inside, indices, table_st.shape[0] - 1)].astype(jnp.float32)
     e = row.astype(jnp.float32)
-    K, dim = E.shape
-    if K <= dim:
+    width, dim = E.shape
+    if width <= dim:
         both = jnp.concatenate([E, e[None]])
         gram = jnp.matmul(both, both.T, precision=HIGHEST)
-        square = jnp.diagonal(gram)[:K]
+        square = jnp.diagonal(gram)[:width]
         scale = inverse(jnp.sqrt(square))  # a zero neighbour gets weight 0
-        factor, smallest = cholesky(gram[:K, :K] * scale[:, None] * scale, empty=square == 0)
+        factor, smallest = cholesky(gram[:width, :width] * scale[:, None] * scale, empty=square == 0)
         solve_gram = lambda b: scale * cho_solve((factor, True), scale * b)  # noqa: E731
-        w = solve_gram(gram[:K, K])
+        w = solve_gram(gram[:width, width])
         unexplained = e - jnp.matmul(w, E, precision=HIGHEST)
         step = solve_gram(jnp.matmul(E, unexplained, precision=HIGHEST))
     else:

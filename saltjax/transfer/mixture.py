@@ -43,31 +43,34 @@ class Mixture:
     - `support`: [n] int32, how many leading entries of a row count (the paper's k, dynamic per token).
     - `residual`: [n] float32, `||e - w E't|| / ||e||`: the share of the PLM's row that the neighbours leave
       unexplained; None for methods that fit nothing.
+    - `mesh`: of one axis; where rows are computed. None is the default device.
     """
 
     indices: Int[np.ndarray, "n K"]
     weights: Float[np.ndarray, "n K"]
     support: Int[np.ndarray, " n"]
     residual: Float[np.ndarray, " n"] | None = None
+    mesh: Mesh | None = None
 
-    def rows(self, table: np.ndarray | Array, mesh: Mesh | None = None) -> Float[np.ndarray, "n hs"]:
+    def rows(self, table: np.ndarray | Array) -> Float[np.ndarray, "n hs"]:
         """The new rows for `table` ([s, hs], any float dtype, memory-mapped or not): [n, hs] float32.
 
         Raises ValueError when `table` is not two-dimensional or has fewer rows than the mixture names.
         """
         rows_nh = np.empty((len(self.support), table.shape[-1]), np.float32)
-        for members, columns, part in self.parts(table, mesh):
-            rows_nh[members, columns] = part
+        for members, columns, values in self.parts(table):
+            rows_nh[members, columns] = values
         return rows_nh
 
     def parts(
-        self, table: np.ndarray | Array, mesh: Mesh | None = None
+        self, table: np.ndarray | Array
     ) -> Iterator[tuple[Int[np.ndarray, " b"], slice, Float[np.ndarray, "b w"]]]:
         """`rows`, in parts of bounded memory: (tokens, columns, their float32 values), each cell exactly once.
 
-        Only rows that a token uses are read, and only `SLAB_BYTES` of them lie on a device at a time, as they are
-        stored; products are accumulated in float32. With a mesh the tokens are shared out among its devices, or the columns of a large table.
+        Only rows that a token uses are read, and only `SLAB_BYTES` of them lie on a device at a time, in their own
+        dtype; products are accumulated in float32. On a mesh the devices share the tokens, or a large table's columns.
         """
+        mesh = self.mesh
         inside = np.arange(self.indices.shape[1]) < self.support[:, None]
         last = int(self.indices.max(initial=-1, where=inside))
         if table.ndim != 2 or table.shape[0] <= last:

@@ -60,7 +60,9 @@ def neighbours(
     while len(todo):
         wider: list[np.ndarray] = []
         rows = lambda block: (new_na[block],)  # noqa: E731
-        for block, (indices_bk, support_b) in over_blocks(nearest(width), tables, todo, rows, anchors, mesh, cpu_budget=GEMM):
+        for block, (indices_bk, support_b) in over_blocks(
+            nearest(width), tables, todo, rows, anchors, mesh, cpu_budget=GEMM
+        ):
             proven = (support_b < width) | (width == anchors)
             done = block[proven]
             support[done] = support_b[proven]

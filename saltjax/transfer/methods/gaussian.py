@@ -1,9 +1,12 @@
 """Rows drawn from the multivariate normal of the source table (Hewitt 2021): the baseline that knows nothing."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
+
+BLOCK = 4096  # rows in memory as float64
 
 
 @dataclass(frozen=True)
@@ -19,15 +22,32 @@ class Gaussian:
     seed: int
     eps: float = 1e-5
 
-    def rows(self, table: Float[np.ndarray, "v hs"]) -> Float[np.ndarray, "n hs"]:
-        """n rows for `table`; every table draws with the same seed. [n, hs] float32.
+    def parts(
+        self, table: Shaped[np.ndarray, "v hs"]
+    ) -> Iterator[tuple[Int[np.ndarray, " b"], slice, Float[np.ndarray, "b hs"]]]:
+        """The rows for `table`, `BLOCK` tokens at a time; every table draws with the same seed.
 
         A sample of N(0, Sigma) is `z (E - mu) / sqrt(s)` with z ~ N(0, I_s), but s is large: the covariance is formed
         once ([hs, hs] float64) and factored by its eigenvectors, which does not mind when it is singular.
         """
-        used = np.asarray(table[self.used], np.float64)
-        mean = used.mean(0)
-        values, vectors = np.linalg.eigh(np.cov(used, rowvar=False, bias=True).reshape(used.shape[1], used.shape[1]))
-        factor = vectors * np.sqrt(self.eps * np.maximum(values, 0))
-        draws = np.random.default_rng(self.seed).standard_normal((self.count, len(values)), np.float32)
-        return (mean + draws @ factor.T.astype(np.float32)).astype(np.float32)
+        mean, covariance = _moments(table, self.used)
+        values, vectors = np.linalg.eigh(covariance)
+        factor = (vectors * np.sqrt(self.eps * np.maximum(values, 0))).T.astype(np.float32)
+        random = np.random.default_rng(self.seed)
+        for start in range(0, self.count, BLOCK):
+            members = np.arange(start, min(start + BLOCK, self.count), dtype=np.int32)
+            draws = random.standard_normal((len(members), len(values)), np.float32)
+            yield members, slice(None), (mean + draws @ factor).astype(np.float32)
+
+
+def _moments(
+    table: Shaped[np.ndarray, "v hs"], used: Int[np.ndarray, " s"]
+) -> tuple[Float[np.ndarray, " hs"], Float[np.ndarray, "hs hs"]]:
+    """Mean and covariance of the used rows in float64, a block of rows at a time: the table may be a memory map."""
+    blocks = [used[start : start + BLOCK] for start in range(0, len(used), BLOCK)]
+    mean = sum(table[block].astype(np.float64).sum(axis=0) for block in blocks) / len(used)
+    covariance = np.zeros((table.shape[1], table.shape[1]))
+    for block in blocks:
+        centred = table[block].astype(np.float64) - mean
+        covariance += centred.T @ centred
+    return mean, covariance / len(used)

@@ -44,7 +44,7 @@ def salt_mixture(
     new_na, shared_sa, new_nt, shared_st = arrays.values()
     indices, support = neighbours(new_na, shared_sa, mesh)
     weights, residual, _ = solve(new_nt, shared_st, indices, support, mesh)
-    return Mixture(indices, weights, support, residual)
+    return Mixture(indices, weights, support, residual, mesh)
 
 
 def _check(arrays: dict[str, np.ndarray]) -> None:
