@@ -51,6 +51,9 @@ def test_yaml_and_flat_round_trip(tmp_path):
         ("remat=all", "none, block, dots"),
         ("trainable=[1, 2]", "not a text"),
         ("steps", "key=value"),
+        ("accumulate=3", "must divide batch_size=32"),
+        ("decay_steps=5", "belongs to schedule=wsd"),
+        ("optimizer=sgd", "adamw, adafactor, lion, muon"),
     ],
 )
 def test_mistakes_are_named(override, says):

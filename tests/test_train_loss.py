@@ -18,6 +18,11 @@ def oracle(hidden, table, tokens, segments):
     return total, number
 
 
+def logsumexp_squares(hidden, table, valid):
+    scores = hidden.astype(np.float64) @ table.astype(np.float64).T
+    return (np.log(np.exp(scores).sum(-1))[valid] ** 2).sum()
+
+
 def example(t=10, v=13, d=6):
     rng = np.random.default_rng(0)
     segments = np.array([[1] * 4 + [2] * 5 + [0], [1] * 9 + [2], [0] * 10])[:, :t].astype(np.int32)
@@ -47,10 +52,12 @@ def test_any_chunk_gives_the_sum_over_single_tokens(chunk):
     def run(h, w):
         return chunked_cross_entropy(h, lambda x: jnp.einsum("btd,vd->btv", x, w), following, valid, chunk)
 
-    total, number = run(jnp.array(hidden), jnp.array(table))
+    total, number, _ = run(jnp.array(hidden), jnp.array(table))
     expected, count = oracle(hidden, table, tokens, segments)
     assert number == count == 15
     np.testing.assert_allclose(total, expected, rtol=1e-6)
+    squares = run(jnp.array(hidden), jnp.array(table)).squares
+    np.testing.assert_allclose(squares, logsumexp_squares(hidden, table, np.array(valid)), rtol=1e-6)
 
     def whole(h, w):
         chosen = jnp.take_along_axis(jax.nn.log_softmax(h @ w.T), following[..., None], -1)[..., 0]

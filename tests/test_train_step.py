@@ -16,8 +16,9 @@ from saltjax.train import optimiser
 from saltjax.train.config import MeshConfig, read_config
 from saltjax.train.forward import decoder_forward
 from saltjax.train.mesh import make_mesh
+from saltjax.train.schedules import learning_rate
 from saltjax.train.sharding import leaves, nested, param_shardings
-from saltjax.train.step import global_batch, make_step, mean_loss, start
+from saltjax.train.step import global_batch, loss_sums, make_step, start
 from saltjax.train.trainable import select, trainable
 
 SIZES = {
@@ -66,7 +67,12 @@ def gradient(*sizes: int):
     """Loss and gradient of all parameters on a mesh, compiled."""
     model, mesh = stored()[0], make_mesh(MeshConfig(*sizes))
     forward = decoder_forward(model, jnp.float32)
-    return jax.jit(jax.value_and_grad(lambda p, b: mean_loss(forward, p, b, mesh)[0]))
+
+    def mean(params, rows):
+        sums = loss_sums(forward, params, rows, mesh)
+        return sums.loss / sums.number
+
+    return jax.jit(jax.value_and_grad(mean))
 
 
 def test_loss_and_gradients_on_a_mesh_are_those_of_one_device():
@@ -104,7 +110,7 @@ def test_steps_are_those_of_optax_and_compile_once_and_stay_sharded():
     oracle = optax.chain(
         optax.clip_by_global_norm(CONFIG.clip_norm),
         optax.adamw(
-            lambda count: optimiser.learning_rate(count, CONFIG),
+            lambda count: learning_rate(count, CONFIG),
             b1=CONFIG.beta1, b2=CONFIG.beta2, weight_decay=CONFIG.weight_decay, mask=decays,
         ),
     )  # fmt: skip
@@ -189,21 +195,13 @@ def test_bfloat16_computes_nearly_the_same_and_keeps_float32_masters():
     losses = []
     for dtype in (jnp.float32, jnp.bfloat16):
         forward = decoder_forward(model, dtype)
-        losses.append(float(jax.jit(lambda p, b, f=forward: mean_loss(f, p, b, mesh)[0])(params, rows)))
+        losses.append(float(jax.jit(lambda p, b, f=forward: loss_sums(f, p, b, mesh).loss)(params, rows)))
     assert losses[0] != losses[1] and losses[1] == pytest.approx(losses[0], rel=1e-2)
     mask = trainable(params, "full")
     state = start(params, mask, CONFIG, mesh)
     after, metrics = jax.eval_shape(make_step(forward, mask, CONFIG, mesh, state), state, rows)
     assert {x.dtype for x in jax.tree.leaves(after) if x.ndim} == {jnp.dtype(jnp.float32)}
     assert metrics["loss"].dtype == jnp.float32
-
-
-def test_learning_rate_warms_up_then_follows_a_cosine():
-    config = read_config(None, ["steps=110", "warmup_steps=10", "learning_rate=1", "final_learning_rate_ratio=0.1"])
-    rates = np.array([optimiser.learning_rate(jnp.int32(s), config) for s in (0, 4, 9, 10, 60, 110, 500)])
-    np.testing.assert_allclose(rates, [0.1, 0.5, 1.0, 1.0, 0.55, 0.1, 0.1], rtol=1e-6)
-    flat = read_config(None, ["steps=3", "warmup_steps=0", "learning_rate=1", "final_learning_rate_ratio=1"])
-    assert all(optimiser.learning_rate(jnp.int32(s), flat) == 1 for s in range(4))
 
 
 def test_without_a_clip_norm_nothing_is_clipped():

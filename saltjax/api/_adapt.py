@@ -62,7 +62,7 @@ def adapt(
     gathered = gather(_corpora(text, tfds, layout, settings))
     held = dict(_named(str(value)) for value in valid)
     mesh = make_mesh(settings.mesh)
-    check_batch(mesh, settings.batch_size)
+    check_batch(mesh, settings.batch_size, settings.accumulate)
     directory = run / "model" if is_run(run) else locate(model)
     hf_config, tokenizer = read_model_config(directory), load_tokenizer(directory)
     decoder = family_of(hf_config).decoder_config(hf_config)

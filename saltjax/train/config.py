@@ -33,10 +33,17 @@ class AdaptConfig:
     learning_rate: float = 1e-4
     warmup_steps: int = 100
     final_learning_rate_ratio: float = 0.1
+    schedule: str = "cosine"
+    decay_steps: int = 0  # the last part of schedule=wsd
+    embedding_learning_rate_ratio: float = 1.0  # the rate of embeddings and head is learning_rate times this
+    optimizer: str = "adamw"
+    moments_dtype: str = "float32"
     weight_decay: float = 0.01
     clip_norm: float = 1.0
     beta1: float = 0.9
     beta2: float = 0.95
+    z_loss: float = 0.0  # coefficient of the mean squared log-normaliser
+    accumulate: int = 1  # parts of a batch that are computed one after another
     trainable: str = "full"
     embeddings_first: int = 0
     compute_dtype: str = "auto"  # bfloat16 on an accelerator, float32 on a CPU
@@ -52,14 +59,28 @@ class AdaptConfig:
 
 
 # What a resumed run may change: how long, how often and on which devices, never what is computed.
-MAY_CHANGE = ("steps", "eval_every", "checkpoint_every", "keep_checkpoints", "log_every", "cache", "mesh.")
+MAY_CHANGE = (
+    "steps",
+    "decay_steps",
+    "eval_every",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "log_every",
+    "cache",
+    "mesh.",
+)
 
 _AT_LEAST: dict[str, float] = {
     "steps": 0, "batch_size": 1, "seq_len": 2, "learning_rate": 0, "warmup_steps": 0, "final_learning_rate_ratio": 0,
     "weight_decay": 0, "clip_norm": 0, "beta1": 0, "beta2": 0, "embeddings_first": 0, "seed": 0, "eval_every": 0,
-    "checkpoint_every": 0, "keep_checkpoints": 1, "log_every": 1,
+    "checkpoint_every": 0, "keep_checkpoints": 1, "log_every": 1, "decay_steps": 0, "z_loss": 0, "accumulate": 1,
+    "embedding_learning_rate_ratio": 0,
 }  # fmt: skip
-_ONE_OF = {"compute_dtype": ("auto", "float32", "bfloat16"), "remat": ("none", "block", "dots")}
+_ONE_OF = {
+    "compute_dtype": ("auto", "float32", "bfloat16"), "remat": ("none", "block", "dots"),
+    "schedule": ("cosine", "constant", "wsd"), "optimizer": ("adamw", "adafactor", "lion", "muon"),
+    "moments_dtype": ("float32", "bfloat16"),
+}  # fmt: skip
 _BELOW = {"beta1": 1, "beta2": 1}
 
 
@@ -97,7 +118,21 @@ def read_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Adapt
         except yaml.YAMLError:
             value = text
         values[key] = _checked(key, value)
-    return from_flat(values)
+    return _consistent(from_flat(values))
+
+
+def _consistent(config: AdaptConfig) -> AdaptConfig:
+    """UserError for settings that do not go together."""
+    if config.batch_size % config.accumulate:
+        raise UserError(f"accumulate={config.accumulate} must divide batch_size={config.batch_size}")
+    if config.decay_steps and config.schedule != "wsd":
+        raise UserError(f"decay_steps={config.decay_steps} belongs to schedule=wsd, not to {config.schedule}")
+    if config.moments_dtype == "bfloat16" and config.beta2 > 0.99 and config.optimizer in ("adamw", "muon"):
+        raise UserError(
+            f"beta2={config.beta2} changes a second moment by less than bfloat16 resolves; "
+            "use beta2=0.99 or less, or moments_dtype=float32"
+        )
+    return config
 
 
 def to_flat(config: AdaptConfig) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def train(
     """
     config = resolved(run.config)
     mesh = mesh or make_mesh(config.mesh)
-    check_batch(mesh, config.batch_size)
+    check_batch(mesh, config.batch_size, config.accumulate)
     forward = decoder_forward(model, jnp.dtype(config.compute_dtype), config.remat)
 
     def mask_for(step: int) -> Mask:

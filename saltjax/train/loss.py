@@ -1,6 +1,7 @@
 """Causal cross entropy whose logits never exist whole."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,14 +15,22 @@ def targets(tokens: Int[Array, "b t"], segments: Int[Array, "b t"]) -> tuple[Int
     return following, same.at[:, -1].set(False)
 
 
+class Sums(NamedTuple):
+    """Over the valid positions, float32: -log softmax(logits)[target]; 1; logsumexp(logits)^2, for the z-loss."""
+
+    loss: Float[Array, ""]
+    number: Float[Array, ""]
+    squares: Float[Array, ""]
+
+
 def chunked_cross_entropy(
     hidden: Float[Array, "b t d"],
     logits: Callable[[Float[Array, "b c d"]], Float[Array, "b c v"]],
     following: Int[Array, "b t"],
     valid: Bool[Array, "b t"],
     chunk: int = 128,
-) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """(sum over valid positions of -log softmax(logits(hidden))[target], number of valid positions), float32.
+) -> Sums:
+    """The sums over all positions of the cross entropy of `logits(hidden)` with `following`, in float32.
 
     Takes `chunk` positions of all sequences at a time and computes them again in the backward pass: at most
     [b, chunk, v] logits exist. What `logits` closes over (the float32 table, rounded inside) is a constant of the scan,
@@ -37,12 +46,14 @@ def chunked_cross_entropy(
         return jnp.moveaxis(x.reshape(b, chunks, chunk, *x.shape[2:]), 1, 0)
 
     @jax.checkpoint
-    def body(total: Array, piece: tuple[Array, Array, Array]) -> tuple[Array, None]:
-        h, target, ok = piece
+    def body(sums: tuple[Array, Array], piece: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], None]:
+        (total, squares), (h, target, ok) = sums, piece
         scores = logits(h)
         is_target = jnp.arange(scores.shape[-1]) == target[..., None]
-        loss = jax.nn.logsumexp(scores, axis=-1) - jnp.sum(jnp.where(is_target, scores, 0.0), axis=-1)
-        return total + jnp.sum(jnp.where(ok, loss, 0.0)), None
+        z = jax.nn.logsumexp(scores, axis=-1)
+        loss = z - jnp.sum(jnp.where(is_target, scores, 0.0), axis=-1)
+        return (total + jnp.sum(jnp.where(ok, loss, 0.0)), squares + jnp.sum(jnp.where(ok, z * z, 0.0))), None
 
-    total, _ = jax.lax.scan(body, jnp.zeros((), jnp.float32), (cut(hidden), cut(following), cut(valid)))
-    return total, valid.sum(dtype=jnp.float32)
+    zero = jnp.zeros((), jnp.float32)
+    (total, squares), _ = jax.lax.scan(body, (zero, zero), (cut(hidden), cut(following), cut(valid)))
+    return Sums(total, valid.sum(dtype=jnp.float32), squares)

@@ -48,13 +48,14 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, P(BATCH))
 
 
-def check_batch(mesh: Mesh, batch_size: int) -> None:
-    """UserError unless the global batch divides over the data and fsdp axes."""
+def check_batch(mesh: Mesh, batch_size: int, accumulate: int = 1) -> None:
+    """UserError unless each of the `accumulate` parts of the global batch divides over the data and fsdp axes."""
     ways = mesh.shape["data"] * mesh.shape["fsdp"]
-    if batch_size % ways:
-        up = -(-batch_size // ways) * ways
+    if batch_size % (ways * accumulate):
+        up = -(-batch_size // (ways * accumulate)) * ways * accumulate
+        parts = f"accumulate={accumulate} times " if accumulate > 1 else ""
         raise UserError(
-            f"batch_size={batch_size} cannot be split over the {ways} devices of data x fsdp = "
+            f"batch_size={batch_size} cannot be split over {parts}the {ways} devices of data x fsdp = "
             f"{mesh.shape['data']} x {mesh.shape['fsdp']}; use batch_size={up}, "
-            f"or mesh.data=1 mesh.fsdp={math.gcd(batch_size, ways)}"
+            f"or mesh.data=1 mesh.fsdp={math.gcd(batch_size // math.gcd(batch_size, accumulate), ways)}"
         )

@@ -1,8 +1,8 @@
-"""AdamW with warm-up, cosine and clipping, one parameter at a time.
+"""AdamW, Adafactor, Lion or Muon with clipping, one parameter at a time.
 
 Each learning parameter has its own optimizer state {path: state}, with its own step count for the bias correction.
-So frozen parameters cost nothing, what joins later (`embeddings_first`) starts fresh while the rest carries on, and a
-state lies on the mesh where its parameter lies.
+So frozen parameters cost nothing, what joins later (`stages`) starts fresh while the rest carries on, and a state lies
+on the mesh where its parameter lies.
 """
 
 import math
@@ -11,37 +11,70 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
+from optax.contrib import MuonDimensionNumbers, scale_by_muon
 
 from saltjax.train.config import AdaptConfig
-from saltjax.train.trainable import Mask, select
+from saltjax.train.matrices import Axes, axes
+from saltjax.train.trainable import EMBEDDINGS, Mask, select
+
+# An update of Muon has this root mean square, as Adam's has: one learning rate for both (Liu et al. 2025, section 2.2).
+MUON_RMS = 0.2
 
 
-def learning_rate(step: Int[Array, ""], config: AdaptConfig) -> Float[Array, ""]:
-    """Step s = 0, 1, ...: peak * (s+1)/warmup while s < warmup, then half a cosine from peak down to ratio * peak
-    over the steps that are left. One schedule over all phases of a run; without a step of rate zero."""
-    s = step.astype(jnp.float32)
-    warm = (s + 1) / max(config.warmup_steps, 1)
-    done = jnp.clip((s - config.warmup_steps) / max(config.steps - config.warmup_steps, 1), 0, 1)
-    ratio = config.final_learning_rate_ratio
-    cosine = ratio + (1 - ratio) * 0.5 * (1 + jnp.cos(math.pi * done))
-    return config.learning_rate * jnp.where(s < config.warmup_steps, warm, cosine)
-
-
-def _transform(path: str, config: AdaptConfig) -> optax.GradientTransformation:
-    """Adam's direction, plus decay for matrices and tables (not for norms and biases)."""
+def _transform(path: str, ndim: int, config: AdaptConfig) -> optax.GradientTransformation:
+    """The direction of the chosen optimizer, plus decay for matrices and tables (not for norms and biases)."""
     decays = not path.endswith(("norm.scale", "bias"))
     return optax.chain(
-        optax.scale_by_adam(b1=config.beta1, b2=config.beta2, eps=1e-8),
+        _moments_in(_direction(path, ndim, config), config.moments_dtype),
         optax.add_decayed_weights(config.weight_decay if decays else 0.0),
     )
+
+
+def _direction(path: str, ndim: int, config: AdaptConfig) -> optax.GradientTransformation:
+    """adamw: Adam's. lion: the sign of a momentum (Chen et al. 2023). adafactor: g / RMS, where a big matrix keeps the
+    second moment as a row and a column, clipped to a RMS of 1, no momentum (Shazeer & Stern 2018). muon: the momentum
+    of a linear map made orthogonal, layer by layer (Jordan 2024); Adam's for tables, norms and biases."""
+    if config.optimizer == "lion":
+        return optax.scale_by_lion(b1=config.beta1, b2=config.beta2)
+    if config.optimizer == "adafactor":
+        return optax.chain(optax.scale_by_factored_rms(), optax.clip_by_block_rms(1.0))
+    found = axes(path)
+    if config.optimizer == "muon" and found and found.ndim == ndim:
+        numbers = MuonDimensionNumbers(found.inputs, found.outputs)
+        return optax.chain(scale_by_muon(beta=config.beta1, weight_dimension_numbers=numbers), _to_rms(found))
+    return optax.scale_by_adam(b1=config.beta1, b2=config.beta2, eps=1e-8)
+
+
+def _to_rms(found: Axes) -> optax.GradientTransformation:
+    """An orthogonal m x n matrix has entries of size 1 / sqrt(max(m, n)); this brings them to MUON_RMS."""
+
+    def scaled(update: Array) -> Array:
+        return update * MUON_RMS * math.sqrt(max(math.prod(update.shape[i] for i in part) for part in found))
+
+    return optax.stateless(lambda updates, params: jax.tree.map(scaled, updates))
+
+
+def _moments_in(inner: optax.GradientTransformation, dtype: str) -> optax.GradientTransformation:
+    """`inner` with the moments that are as large as the parameter kept in `dtype`, and computed in float32."""
+    if dtype == "float32":
+        return inner
+
+    def cast(state: Any, like: Array, to: Any) -> Any:
+        return jax.tree.map(lambda x: x.astype(to) if x.shape == like.shape and x.ndim else x, state)
+
+    def update(grads: Array, state: Any, params: Array | None = None) -> tuple[Array, Any]:
+        direction, new = inner.update(grads, cast(state, grads, jnp.float32), params)
+        return direction, cast(new, grads, dtype)
+
+    return optax.GradientTransformation(lambda x: cast(inner.init(x), x, dtype), update)
 
 
 def init(params: dict, mask: Mask, config: AdaptConfig, carried: dict[str, Any] | None = None) -> dict[str, Any]:
     """{path: state} of what learns; a state in `carried` is kept when its shapes still fit, else it starts at zero."""
     states = {}
     for path, x in select(params, mask).items():
-        fresh = _transform(path, config).init(x)
+        fresh = _transform(path, x.ndim, config).init(x)
         kept = (carried or {}).get(path)
         fits = kept is not None and jax.tree.map(jnp.shape, kept) == jax.tree.map(jnp.shape, fresh)
         states[path] = kept if fits else fresh
@@ -51,11 +84,14 @@ def init(params: dict, mask: Mask, config: AdaptConfig, carried: dict[str, Any] 
 def update(
     grads: dict[str, Any], states: dict[str, Any], learning: dict[str, Any], rate: Float[Array, ""], config: AdaptConfig
 ) -> tuple[dict[str, Any], dict[str, Any], Float[Array, ""]]:
-    """(new parameters, new states, gradient norm before clipping). clip_norm=0 does not clip."""
+    """(new parameters, new states, gradient norm before clipping). clip_norm=0 does not clip. Embeddings and head move
+    at `rate` times `embedding_learning_rate_ratio`."""
     norm = optax.tree.norm(grads)
     scale = jnp.where(norm > config.clip_norm, config.clip_norm / norm, 1.0) if config.clip_norm else 1.0
     new, new_states = {}, {}
     for path, grad in grads.items():
-        direction, new_states[path] = _transform(path, config).update(grad * scale, states[path], learning[path])
-        new[path] = learning[path] - rate * direction
+        transform = _transform(path, grad.ndim, config)
+        direction, new_states[path] = transform.update(grad * scale, states[path], learning[path])
+        own = rate * config.embedding_learning_rate_ratio if path in EMBEDDINGS else rate
+        new[path] = learning[path] - own * direction
     return new, new_states, norm

@@ -1,4 +1,4 @@
-"""One training step: loss, gradient of what learns, AdamW; compiled once, with pinned shardings and donated state."""
+"""One training step: loss, gradient of what learns, optimizer; compiled once, pinned shardings, donated state."""
 
 from typing import Any, NamedTuple
 
@@ -10,10 +10,12 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Int
 
 from saltjax.train import optimiser
+from saltjax.train.accumulation import accumulated
 from saltjax.train.config import AdaptConfig
 from saltjax.train.forward import Forward
-from saltjax.train.loss import chunked_cross_entropy, targets
+from saltjax.train.loss import Sums, chunked_cross_entropy, targets
 from saltjax.train.mesh import BATCH, batch_sharding
+from saltjax.train.schedules import learning_rate
 from saltjax.train.sharding import fitting, opt_shardings, param_shardings
 from saltjax.train.trainable import Mask, merge, select
 
@@ -62,8 +64,8 @@ def global_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Arra
     return {key: jax.make_array_from_process_local_data(batch_sharding(mesh), rows) for key, rows in batch.items()}
 
 
-def mean_loss(forward: Forward, params: dict, batch: dict[str, Array], mesh: Mesh) -> tuple[Array, Array]:
-    """(mean negative log-likelihood in nats over the target tokens of the global batch, their number)."""
+def loss_sums(forward: Forward, params: dict, batch: dict[str, Array], mesh: Mesh) -> Sums:
+    """The sums over the target tokens of a batch: negative log-likelihood in nats, their number, z-loss."""
     activations = NamedSharding(mesh, P(BATCH, None, None))
 
     def constrain(x: Array) -> Array:
@@ -75,10 +77,7 @@ def mean_loss(forward: Forward, params: dict, batch: dict[str, Array], mesh: Mes
     rows = hidden.shape[0] // (mesh.shape["data"] * mesh.shape["fsdp"])
     chunk = max(LOGITS * mesh.shape["tensor"] // (rows * params["embed"]["table"].shape[0]), 8)
     following, valid = targets(batch["tokens"], batch["segments"])
-    total, number = chunked_cross_entropy(
-        constrain(hidden), lambda h: forward.logits(tables, h), following, valid, chunk
-    )
-    return total / jnp.maximum(number, 1), number
+    return chunked_cross_entropy(constrain(hidden), lambda h: forward.logits(tables, h), following, valid, chunk)
 
 
 def gathered(tables: dict[str, Array], mesh: Mesh) -> dict[str, Array]:
@@ -100,14 +99,19 @@ def make_step(forward: Forward, mask: Mask, config: AdaptConfig, mesh: Mesh, sta
     where = state_shardings(state, mesh)
 
     def step(state: State, batch: dict[str, Array]) -> tuple[State, dict[str, Array]]:
-        def loss(learning: dict[str, Array]) -> tuple[Array, Array]:
-            return mean_loss(forward, merge(state.params, learning, mask), batch, mesh)
+        number = jnp.maximum(targets(batch["tokens"], batch["segments"])[1].sum(dtype=jnp.float32), 1)
+
+        def share(learning: dict[str, Array], piece: dict[str, Array]) -> tuple[Array, Sums]:
+            """What a piece of the batch adds to the objective, and its sums."""
+            sums = loss_sums(forward, merge(state.params, learning, mask), piece, mesh)
+            total = sums.loss + config.z_loss * sums.squares if config.z_loss else sums.loss
+            return total / number, sums
 
         learning = select(state.params, mask)
-        (value, number), grads = jax.value_and_grad(loss, has_aux=True)(learning)
-        rate = optimiser.learning_rate(state.step, config)
+        sums, grads = accumulated(share, learning, batch, config.accumulate, mesh)
+        rate = learning_rate(state.step, config)
         new, opt_state, norm = optimiser.update(grads, state.opt_state, learning, rate, config)
-        metrics = {"loss": value, "grad_norm": norm, "learning_rate": rate, "tokens": number}
+        metrics = {"loss": sums.loss / number, "grad_norm": norm, "learning_rate": rate, "tokens": sums.number}
         return State(merge(state.params, new, mask), opt_state, state.step + 1), metrics
 
     return jax.jit(
