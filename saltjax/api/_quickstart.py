@@ -14,7 +14,7 @@ from saltjax.api._export import export
 from saltjax.api._transfer import transfer
 from saltjax.errors import UserError
 from saltjax.hub.tokenizer import load_tokenizer
-from saltjax.models.generate import sample
+from saltjax.models.generation import generate
 from saltjax.models.load import load_model
 from saltjax.pocket.corpus import documents, write_text
 from saltjax.pocket.models import LANGUAGES, pocket_llm, pocket_plm
@@ -119,5 +119,5 @@ def _sample(model: Path, prompt: str) -> str:
     """How the exported model, loaded back, goes on; drawn at temperature 0.7."""
     tokenizer, loaded = load_tokenizer(model), load_model(model)
     ids = tokenizer(prompt)["input_ids"]
-    new = sample(loaded, ids, 24, temperature=0.7, seed=0, eos_ids=(tokenizer.eos_token_id,))
+    new = generate(loaded, [ids], 24, temperature=0.7, seed=0, eos_ids=(tokenizer.eos_token_id,))[0]
     return str(tokenizer.decode([*ids, *new], skip_special_tokens=True))

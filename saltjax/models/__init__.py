@@ -8,7 +8,7 @@ from saltjax.models.decoder import output_table as output_table
 from saltjax.models.export import export_tensors as export_tensors
 from saltjax.models.export import write_model as write_model
 from saltjax.models.families import family_of as family_of
-from saltjax.models.generate import sample as sample
+from saltjax.models.generation import generate as generate
 from saltjax.models.load import load_model as load_model
 from saltjax.models.model import Model as Model
 from saltjax.models.model import random_model as random_model

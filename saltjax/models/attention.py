@@ -1,7 +1,7 @@
 """Attention. Sizes: b batch, t queries, s keys, d hidden, h heads, kv key/value heads, k head_dim.
 
-`Attention.project` gives queries, keys and values, `attend` mixes the values, `Attention.combine` writes the result
-into the residual stream. Keys and values may come from elsewhere in between (a cache), so s may differ from t.
+`Attention.project` gives queries, keys and values, `Attention.mix` the output. In between, keys and values may be
+written into a cache and all of it be read, so s may differ from t.
 """
 
 from typing import Literal
@@ -93,13 +93,14 @@ class Attention(nnx.Module):
         key = heads(self.k, self.k_bias, self.k_norm, turn)
         return query, key, heads(self.v, self.v_bias, None, None)
 
-    def combine(self, mixed: Float[Array, "b t h k"]) -> Float[Array, "b t d"]:
-        return plus(jnp.einsum("bthk,hkd->btd", mixed, self.o[...].astype(mixed.dtype)), self.o_bias)
-
-    def __call__(
-        self, x: Float[Array, "b t d"], turn: Turn | None, mask: Bool[Array, "b 1 t t"]
+    def mix(
+        self,
+        query: Float[Array, "b t h k"],
+        key: Float[Array, "b s kv k"],
+        value: Float[Array, "b s kv k"],
+        mask: Bool[Array, "b 1 t s"],
     ) -> Float[Array, "b t d"]:
-        query, key, value = self.project(x, turn)
-        config = self.config
-        scale, softcap = config.attention_scale, config.attention_softcap
-        return self.combine(attend(query, key, value, mask, scale=scale, softcap=softcap))
+        """What the queries find among the values, as it goes into the residual stream."""
+        scale, softcap = self.config.attention_scale, self.config.attention_softcap
+        mixed = attend(query, key, value, mask, scale=scale, softcap=softcap)
+        return plus(jnp.einsum("bthk,hkd->btd", mixed, self.o[...].astype(mixed.dtype)), self.o_bias)

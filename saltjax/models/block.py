@@ -29,11 +29,24 @@ class Block(nnx.Module):
     def __call__(
         self, x: Float[Array, "b t d"], turn: Turn | None, mask: Bool[Array, "b 1 t t"]
     ) -> Float[Array, "b t d"]:
-        x = x + _normed(self.attn_post_norm, self.attn(_normed(self.attn_norm, x), turn, mask))
-        return self.feed_forward(x)
+        return self.finish(x, *self.project(x, turn), mask)
 
-    def feed_forward(self, x: Float[Array, "b t d"]) -> Float[Array, "b t d"]:
-        """The second half."""
+    def project(
+        self, x: Float[Array, "b t d"], turn: Turn | None
+    ) -> tuple[Float[Array, "b t h k"], Float[Array, "b t kv k"], Float[Array, "b t kv k"]]:
+        """Queries, keys and values."""
+        return self.attn.project(_normed(self.attn_norm, x), turn)
+
+    def finish(
+        self,
+        x: Float[Array, "b t d"],
+        query: Float[Array, "b t h k"],
+        key: Float[Array, "b s kv k"],
+        value: Float[Array, "b s kv k"],
+        mask: Bool[Array, "b 1 t s"],
+    ) -> Float[Array, "b t d"]:
+        """The block's output; `key` and `value` are those of x itself, or a cache that has them too."""
+        x = x + _normed(self.attn_post_norm, self.attn.mix(query, key, value, mask))
         inner = self.moe if self.mixed else self.mlp
         return x + _normed(self.mlp_post_norm, inner(_normed(self.mlp_norm, x)))
 
