@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import zoo
+import zoo_plms
 from safetensors import safe_open
 from transformers import AutoTokenizer
 
@@ -238,3 +239,16 @@ def test_vocabularies_that_share_nothing_are_refused(room, tmp_path):
     zoo.bert(tmp_path / "cyrillic", text=tuple("бгджз ийлпф" for _ in range(5)), size=30)
     with pytest.raises(UserError, match="share no token"):
         api.transfer(tmp_path / "greek", tmp_path / "cyrillic", tmp_path / "out", neighbours="plm")
+
+
+def test_a_padding_id_that_zeroes_a_position_of_xglm_is_told(tmp_path):
+    zoo.xglm(tmp_path / "source", text="en")
+    found = set()
+    for name in ("bert", "modernbert"):
+        zoo_plms.make(name, tmp_path / name)
+        record = api.transfer(tmp_path / "source", tmp_path / name, tmp_path / f"{name}-out", method="gaussian")
+        pad = json.loads((tmp_path / f"{name}-out" / "config.json").read_text())["pad_token_id"]
+        told = any(f"the encoding of position {pad - 2}" in note for note in record["notes"])
+        assert told == (pad >= 2)
+        found.add(told)
+    assert found == {True, False}

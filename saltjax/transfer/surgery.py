@@ -70,7 +70,17 @@ def operate(source: Patient, target: Patient, initialisation: Initialisation, ou
     template, notes = _chat_template(source, target)
     positions = getattr(text_config(source.config), "max_position_embeddings", None)
     write_causal_tokenizer(target.tokenizer, out, ends.bos, ends.eos, ends.pad, template, max_length=positions)
-    return [*ends.notes, *notes, *_factorised(target)]
+    return [*ends.notes, *notes, *_factorised(target), *_zeroed_position(source, ends)]
+
+
+def _zeroed_position(source: Patient, ends: CausalRoles) -> list[str]:
+    """XGLM's positions are rows 2, 3, ... of a table whose row `pad_token_id` PyTorch sets to zero."""
+    if source.config.model_type != "xglm" or ends.pad is None or ends.pad < 2:
+        return []
+    return [
+        f"pad_token_id is {ends.pad} now: XGLM's code zeroes the encoding of position {ends.pad - 2} for it "
+        f"(of {source.config.max_position_embeddings}), which the source did not; training gets used to it"
+    ]
 
 
 def _factorised(target: Patient) -> list[str]:
