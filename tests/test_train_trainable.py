@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from saltjax.errors import UserError
 from saltjax.train.sharding import leaves
@@ -30,6 +31,8 @@ def tree(head=True):
         ("layers:0,1,2,3", dict.fromkeys(("q", "up", "down"), True)),
         ("layers.mlp.*", {"up": True, "down": True}),
         ("embeddings+layers:0", {"embed": True, "head": True, "q": (0,), "up": (0,), "down": (0,)}),
+        ("layers.mlp.up@0,1+*.down@-1", {"up": (0, 1), "down": (3,)}),
+        ("layers.mlp.*@0,1,2,3+layers:0", {"up": True, "down": True, "q": (0,)}),
         ("layers:0+layers:2+*.up", {"q": (0, 2), "up": True, "down": (0, 2)}),
     ],
 )
@@ -55,7 +58,10 @@ def test_tied_models_have_no_head_to_train():
         ("layers:", "layer numbers"),
         ("everything", "matches no parameter"),
         ("", "matches no parameter"),
-        ("lora", "not there yet"),
+        ("lora", "matches no parameter"),
+        ("layers.mlp.up@4", "no layer 4"),
+        ("layers.mlp.up@", "layer numbers"),
+        ("norm.*@0", "norm.scale has no layers"),
     ],
 )
 def test_mistakes(spec, says):
@@ -77,3 +83,53 @@ def test_merge_puts_back_what_select_cut_out_and_touches_nothing_else(spec):
         layers = range(len(x)) if learns is True else learns or ()
         for i in range(len(x)):
             np.testing.assert_array_equal(moved[path][i], x[i] + (1000 if i in layers else 0))
+
+
+def masks(path, **arrays: np.ndarray) -> str:
+    save_file({name.replace("_", "."): x for name, x in arrays.items()}, path)
+    return f"elements:{path}"
+
+
+def test_elements_are_cut_out_put_back_and_counted(tmp_path):
+    params, rng = tree(), np.random.default_rng(0)
+    up, odd = np.zeros((4, 2, 3), bool), rng.random((4, 3, 2)) < 0.4
+    up[1, :, 2] = up[3, :, 0] = True  # two neurons: columns of `up`
+    table = np.zeros((5, 2), bool)  # of 6 rows, the last one is padding
+    table[[0, 4]] = True
+    spec = masks(tmp_path / "m", layers_mlp_up=up, layers_mlp_down=odd, embed_table=table, norm_scale=np.zeros(2, bool))
+    mask = trainable(params, spec)
+    chosen = {"layers.mlp.up": up, "layers.mlp.down": odd, "embed.table": np.pad(table, [(0, 1), (0, 0)])}
+    learning = select(params, mask)
+    assert {path: x.shape for path, x in learning.items()} == {
+        "layers.mlp.up": (2, 2), "layers.mlp.down": (odd.sum(),), "embed.table": (2, 2)
+    }  # fmt: skip
+    assert count(params, mask) == sum(x.sum() for x in chosen.values())
+    moved = dict(leaves(merge(params, {path: x + 1000 for path, x in learning.items()}, mask)))
+    for path, x in leaves(params):
+        np.testing.assert_array_equal(moved[path], np.asarray(x) + 1000.0 * chosen.get(path, 0), err_msg=path)
+
+
+def test_elements_join_with_other_parts_but_not_on_one_parameter(tmp_path):
+    up = np.zeros((4, 2, 3), bool)
+    up[1] = True
+    spec = masks(tmp_path / "m", layers_mlp_up=up)
+    found = trainable(tree(), f"embeddings+{spec}+layers.mlp.down@0")
+    assert (found["embed.table"], found["layers.mlp.down"]) == (True, (0,))
+    assert trainable(tree(), f"{spec}+full")["layers.mlp.up"] is True
+    with pytest.raises(UserError, match=r"layers\.mlp\.up is in a file of elements and in another part"):
+        trainable(tree(), f"{spec}+layers:0")
+
+
+@pytest.mark.parametrize(
+    ("array", "says"),
+    [
+        ({"layers_mlp_gate": np.ones((4, 2, 3), bool)}, "layers.mlp.gate is not a parameter"),
+        ({"layers_mlp_up": np.ones((4, 3, 2), bool)}, r"bool \[4, 3, 2\]; a mask of it is bool \[4, 2, 3\]"),
+        ({"layers_mlp_up": np.ones((4, 2, 3), np.int8)}, r"int8 \[4, 2, 3\]; a mask of it is bool"),
+    ],
+)
+def test_mistakes_in_a_file_of_elements_name_it(tmp_path, array, says):
+    with pytest.raises(UserError, match=says):
+        trainable(tree(), masks(tmp_path / "m", **array))
+    with pytest.raises(UserError, match="not a readable safetensors file"):
+        trainable(tree(), f"elements:{tmp_path}/none")

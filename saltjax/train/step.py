@@ -17,7 +17,7 @@ from saltjax.train.loss import Sums, chunked_cross_entropy, targets
 from saltjax.train.mesh import BATCH, batch_sharding
 from saltjax.train.schedules import learning_rate
 from saltjax.train.sharding import fitting, opt_shardings, param_shardings
-from saltjax.train.trainable import Mask, merge, select
+from saltjax.train.trainable import Mask, join, merge, select
 
 LOGITS = 2**26  # float32 logits of one chunk of the loss on one device: 256 MiB
 
@@ -103,7 +103,7 @@ def make_step(forward: Forward, mask: Mask, config: AdaptConfig, mesh: Mesh, sta
 
         def share(learning: dict[str, Array], piece: dict[str, Array]) -> tuple[Array, Sums]:
             """What a piece of the batch adds to the objective, and its sums."""
-            sums = loss_sums(forward, merge(state.params, learning, mask), piece, mesh)
+            sums = loss_sums(forward, join(state.params, learning, mask), piece, mesh)
             total = sums.loss + config.z_loss * sums.squares if config.z_loss else sums.loss
             return total / number, sums
 

@@ -1,80 +1,105 @@
 """Which parameters learn: a mask over the tree, and the split of the tree that it means.
 
-A mask holds for each parameter True (learns), False (frozen) or, for stacked layers [L, ...], the tuple of layers
-that learn. `select` cuts out what learns, and that alone is differentiated and given moments; `merge` puts it back.
-Cost, stated: wholly frozen parameters cost no weight gradient. A stacked parameter of which some layers learn has
-the gradient of all its layers computed in the backward scan (then cut), though moments only for those that learn.
+A mask holds for each parameter True (learns), False (frozen), the tuple of layers that learn of a stacked one [L, ...],
+or single elements of it. `select` cuts out what learns, and that alone is differentiated and given moments; `merge`
+puts it back. `join` puts it back for the forward pass, leaving stacked parameters of which some layers learn in two
+parts (`sweep.py`): so frozen parameters and frozen layers cost no weight gradient and no optimizer memory.
 """
 
 import fnmatch
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from saltjax.errors import UserError
+from saltjax.train.elements import Elements, read_elements
 from saltjax.train.sharding import leaves, nested
+from saltjax.train.sweep import Stack
 
-Mask = dict[str, bool | tuple[int, ...]]
+Learns = bool | tuple[int, ...] | Elements
+Mask = dict[str, Learns]
 EMBEDDINGS = ("embed.table", "head.table", "head.bias")
+USE = "full, embeddings, layers:0,1,-1, lora, elements:FILE or a pattern"
 
 
 def trainable(params: dict, spec: str) -> Mask:
-    """The mask {path: learns} of `spec`: `full`, `embeddings` (input, head and its bias), `layers:0,1,-1`,
-    a path pattern with wildcards (`layers.mlp.*`), or several of these joined by `+`.
+    """The mask {path: learns} of `spec`, one of these or several of them joined by `+`:
 
-    UserError: no such layer, a pattern that matches nothing, LoRA.
+    full                everything but adapters
+    embeddings          input, head and its bias
+    layers:0,1,-1       all of these layers
+    layers.mlp.*        what matches a pattern with wildcards
+    layers.mlp.up@0,1   and of it these layers
+    lora                the adapters (`lora.py`)
+    elements:FILE       boolean arrays by path (`elements.py`)
+
+    UserError: no such layer, a pattern that matches nothing, a bad file of masks.
     """
     shapes = {path: x.shape for path, x in leaves(params)}
     mask: Mask = dict.fromkeys(shapes, False)
     for part in spec.split("+"):
         for path, learns in _one(shapes, part.strip()).items():
-            mask[path] = _union(mask[path], learns)
+            mask[path] = _union(path, mask[path], learns)
     depth = _depth(shapes)
-    return {path: learns if learns != tuple(range(depth)) else True for path, learns in mask.items()}
+    return {path: True if learns == tuple(range(depth)) else learns for path, learns in mask.items()}
 
 
 def _one(shapes: dict[str, tuple[int, ...]], spec: str) -> Mask:
+    base = {path: shape for path, shape in shapes.items() if not path.startswith("lora.")}
     if spec == "full":
-        return dict.fromkeys(shapes, True)
+        return dict.fromkeys(base, True)
     if spec == "embeddings":
-        return {path: True for path in shapes if path in EMBEDDINGS}
-    if spec == "lora":
-        raise UserError("trainable=lora is not there yet; use full, embeddings, layers:0,1,-1 or a path pattern")
+        return {path: True for path in base if path in EMBEDDINGS}
+    if spec == "lora" and len(base) < len(shapes):
+        return {path: True for path in shapes if path not in base}
+    if spec.startswith("elements:"):
+        return dict(read_elements(Path(spec.removeprefix("elements:")), base, EMBEDDINGS))
     if spec.startswith("layers:"):
-        depth, text = _depth(shapes), spec.removeprefix("layers:")
-        try:
-            chosen = [int(index) for index in text.split(",")]
-        except ValueError:
-            raise UserError(f"trainable={spec}: expected layer numbers, as in layers:0,1,-1") from None
-        if wrong := [index for index in chosen if not -depth <= index < depth]:
-            raise UserError(f"trainable={spec}: there is no layer {wrong[0]}; the model has layers 0 to {depth - 1}")
-        layers = tuple(sorted({index % depth for index in chosen}))
-        return {path: layers for path in shapes if path.startswith("layers.")}
-    if found := fnmatch.filter(shapes, spec):
+        return dict.fromkeys(fnmatch.filter(base, "layers.*"), _layers(shapes, spec, spec.removeprefix("layers:")))
+    pattern, at, layers = spec.partition("@")
+    found = fnmatch.filter(base, pattern)
+    if not found:
+        raise UserError(f"trainable={spec} matches no parameter; use {USE} over {', '.join(base)}")
+    if not at:
         return dict.fromkeys(found, True)
-    raise UserError(
-        f"trainable={spec} matches no parameter; use full, embeddings, layers:0,1,-1 or a pattern over "
-        + ", ".join(shapes)
-    )
+    if odd := [path for path in found if not path.startswith("layers.")]:
+        raise UserError(f"trainable={spec}: {odd[0]} has no layers")
+    return dict.fromkeys(found, _layers(shapes, spec, layers))
+
+
+def _layers(shapes: dict[str, tuple[int, ...]], spec: str, text: str) -> tuple[int, ...]:
+    depth = _depth(shapes)
+    try:
+        chosen = [int(index) for index in text.split(",")]
+    except ValueError:
+        raise UserError(f"trainable={spec}: expected layer numbers, as in layers:0,1,-1") from None
+    if wrong := [index for index in chosen if not -depth <= index < depth]:
+        raise UserError(f"trainable={spec}: there is no layer {wrong[0]}; the model has layers 0 to {depth - 1}")
+    return tuple(sorted({index % depth for index in chosen}))
 
 
 def _depth(shapes: dict[str, tuple[int, ...]]) -> int:
     return next(shape[0] for path, shape in shapes.items() if path.startswith("layers."))
 
 
-def _union(a: bool | tuple[int, ...], b: bool | tuple[int, ...]) -> bool | tuple[int, ...]:
+def _union(path: str, a: Learns, b: Learns) -> Learns:
     if a is True or b is True:
         return True
-    return tuple(sorted({*(a or ()), *(b or ())})) or False
+    if not a or not b:
+        return a or b
+    if isinstance(a, Elements) or isinstance(b, Elements):
+        raise UserError(f"trainable: {path} is in a file of elements and in another part; leave it out of one of them")
+    return tuple(sorted({*a, *b}))
 
 
 def select(params: dict, mask: Mask) -> dict[str, Any]:
-    """{path: what learns of it}: whole arrays, or the learning layers [len(layers), ...] of stacked ones."""
-    return {path: _cut(x, mask[path]) for path, x in leaves(params) if mask[path]}
+    """{path: what learns of it}: whole arrays, the learning layers [len(layers), ...] of stacked ones, elements."""
+    return {path: x if learns is True else x[_index(learns)] for path, x in leaves(params) if (learns := mask[path])}
 
 
-def _cut(x: Any, learns: bool | tuple[int, ...]) -> Any:
-    return x if isinstance(learns, bool) else x[np.array(learns)]
+def _index(learns: Learns) -> Any:
+    return learns.index if isinstance(learns, Elements) else np.array(learns)
 
 
 def merge(params: dict, learning: dict[str, Any], mask: Mask) -> dict:
@@ -84,9 +109,27 @@ def merge(params: dict, learning: dict[str, Any], mask: Mask) -> dict:
         learns = mask[path]
         if isinstance(learns, bool):
             return learning[path] if learns else x
-        return x.at[np.array(learns)].set(learning[path])
+        return x.at[_index(learns)].set(learning[path], unique_indices=True)
 
     return nested({path: put(path, x) for path, x in leaves(params)})
+
+
+def join(params: dict, learning: dict[str, Any], mask: Mask) -> dict:
+    """What `merge` gives, to be read by `Forward.hidden` only: where some layers learn and others do not, stacked
+    parameters are a `Stack` of both parts."""
+    whole = merge(params, learning, {path: m if not isinstance(m, tuple) else False for path, m in mask.items()})
+    if not any(isinstance(learns, tuple) for learns in mask.values()):
+        return whole
+
+    def stack(path: str, x: Any) -> Any:
+        learns = mask[path]
+        if "layers." not in path:
+            return x
+        if isinstance(learns, tuple):
+            return Stack(x, learning[path], learns)
+        return Stack(x, x, tuple(range(len(x)))) if learns else Stack(x, None, ())
+
+    return nested({path: stack(path, x) for path, x in leaves(whole)})
 
 
 def count(params: dict, mask: Mask) -> int:
@@ -94,5 +137,10 @@ def count(params: dict, mask: Mask) -> int:
     total = 0
     for path, x in leaves(params):
         learns = mask[path]
-        total += x.size * learns if isinstance(learns, bool) else x.size // x.shape[0] * len(learns)
+        if isinstance(learns, Elements):
+            total += learns.number
+        elif isinstance(learns, tuple):
+            total += x.size // x.shape[0] * len(learns)
+        else:
+            total += x.size * learns
     return total

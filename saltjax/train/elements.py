@@ -1,0 +1,59 @@
+"""Element masks: single numbers, rows or columns of a parameter that learn while the rest of it is frozen.
+
+A mask is a boolean array of the parameter's shape. An axis along which it does not vary is left out, so that neurons
+(rows and columns of the MLP) are a list of pairs (layer, neuron), however wide they are; only what is chosen is copied
+out and has moments. The gradient of the whole parameter is computed, then cut.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from saltjax.errors import UserError
+
+Index = tuple[slice | np.ndarray, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Elements:
+    """The chosen places of a parameter: for each axis the indices, or all of it; `x[index]` cuts them out."""
+
+    index: Index
+    number: int
+
+
+def elements(mask: np.ndarray) -> Elements | bool:
+    """The chosen places of a boolean array; True or False when it chooses everything or nothing."""
+    if mask.all() or not mask.any():
+        return bool(mask.all())
+    varies = [bool((mask != mask.take([0], axis)).any()) for axis in range(mask.ndim)]
+    reduced = mask[tuple(slice(None) if own else 0 for own in varies)]
+    places = iter(np.nonzero(reduced))
+    return Elements(tuple(next(places) if own else slice(None) for own in varies), int(mask.sum()))
+
+
+def read_elements(
+    path: Path, shapes: dict[str, tuple[int, ...]], padded: tuple[str, ...]
+) -> dict[str, Elements | bool]:
+    """{parameter: what of it learns} from a safetensors file of boolean arrays, named as our parameters are.
+
+    Tables in `padded` may have fewer rows than ours. UserError: unreadable, an unknown name, another shape or dtype.
+    """
+    try:
+        masks = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: not a readable safetensors file of masks ({error})") from None
+    found = {}
+    for name, mask in masks.items():
+        if name not in shapes:
+            raise UserError(f"{path}: {name} is not a parameter; there are {', '.join(shapes)}")
+        shape = shapes[name]
+        if name in padded and mask.shape[1:] == shape[1:] and len(mask) < shape[0]:
+            mask = np.pad(mask, [(0, shape[0] - len(mask)), *[(0, 0)] * (mask.ndim - 1)])
+        if mask.shape != shape or mask.dtype != np.bool_:
+            raise UserError(f"{path}: {name} is {mask.dtype} {list(mask.shape)}; a mask of it is bool {list(shape)}")
+        found[name] = elements(mask)
+    return found
