@@ -3,8 +3,7 @@
 import dataclasses
 import difflib
 import math
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,8 @@ import yaml
 
 from saltjax.data.mixture import Corpus, corpora
 from saltjax.errors import UserError
+from saltjax.train.stages import Stage, in_steps, read_stages
+from saltjax.train.yamlfile import Loader, flatten, load_yaml
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +22,19 @@ class MeshConfig:
     data: int = 1
     fsdp: int = -1
     tensor: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class LoraConfig:
+    """Low-rank additions alpha / rank * A B to the matrices that match `targets` (Hu et al. 2021, arXiv 2106.09685)."""
+
+    rank: int = 8
+    alpha: float = 16.0
+    targets: str = "layers.attn.[qkvo]+layers.mlp.*"  # path patterns joined by +
+
+    @property
+    def scale(self) -> float:
+        return self.alpha / self.rank
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +59,9 @@ class AdaptConfig:
     z_loss: float = 0.0  # coefficient of the mean squared log-normaliser
     accumulate: int = 1  # parts of a batch that are computed one after another
     trainable: str = "full"
-    embeddings_first: int = 0
+    embeddings_first: int = 0  # short for one stage
+    stages: tuple[Stage, ...] = ()  # what learns until which step, before `trainable`
+    lora: LoraConfig = LoraConfig()  # the adapters of trainable=lora
     compute_dtype: str = "auto"  # bfloat16 on an accelerator, float32 on a CPU
     remat: str = "none"
     seed: int = 0
@@ -56,6 +72,20 @@ class AdaptConfig:
     data: tuple[Corpus, ...] = ()  # what to learn from, with weights; the command line's --text and --tfds instead
     cache: str = "~/.cache/saltjax/tokens"  # where token ids are kept, a local directory
     mesh: MeshConfig = MeshConfig()
+
+    @property
+    def phases(self) -> tuple[Stage, ...]:
+        """The stages, in steps; after them comes `trainable`."""
+        first = (Stage(self.embeddings_first, "embeddings"),) if self.embeddings_first else ()
+        return in_steps(self.stages or first, self.steps)
+
+    @property
+    def has_adapters(self) -> bool:
+        """Whether adapters learn in any phase."""
+        specs = [self.trainable, *(stage.train for stage in self.phases)]
+        return any(
+            part.strip() == "lora" or part.strip().startswith("lora.") for spec in specs for part in spec.split("+")
+        )
 
 
 # What a resumed run may change: how long, how often and on which devices, never what is computed.
@@ -74,7 +104,7 @@ _AT_LEAST: dict[str, float] = {
     "steps": 0, "batch_size": 1, "seq_len": 2, "learning_rate": 0, "warmup_steps": 0, "final_learning_rate_ratio": 0,
     "weight_decay": 0, "clip_norm": 0, "beta1": 0, "beta2": 0, "embeddings_first": 0, "seed": 0, "eval_every": 0,
     "checkpoint_every": 0, "keep_checkpoints": 1, "log_every": 1, "decay_steps": 0, "z_loss": 0, "accumulate": 1,
-    "embedding_learning_rate_ratio": 0,
+    "embedding_learning_rate_ratio": 0, "lora.rank": 1, "lora.alpha": 0,
 }  # fmt: skip
 _ONE_OF = {
     "compute_dtype": ("auto", "float32", "bfloat16"), "remat": ("none", "block", "dots"),
@@ -82,22 +112,6 @@ _ONE_OF = {
     "moments_dtype": ("float32", "bfloat16"),
 }  # fmt: skip
 _BELOW = {"beta1": 1, "beta2": 1}
-
-
-class _Loader(yaml.SafeLoader):
-    """safe_load, but 1e-4 is a number (YAML 1.1 wants 1.0e-4) and a repeated key is an error."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict:
-        keys = [self.construct_object(key) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.YAMLError(f"the key {key!r} is there twice")
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
 
 
 def read_config(path: str | Path | None, overrides: Sequence[str] = ()) -> AdaptConfig:
@@ -114,7 +128,7 @@ def read_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Adapt
         if not equals or not key:
             raise UserError(f"{override!r} is not a setting; write key=value, for instance learning_rate=1e-4")
         try:
-            value = yaml.load(text, _Loader)
+            value = yaml.load(text, Loader)
         except yaml.YAMLError:
             value = text
         values[key] = _checked(key, value)
@@ -125,6 +139,9 @@ def _consistent(config: AdaptConfig) -> AdaptConfig:
     """UserError for settings that do not go together."""
     if config.batch_size % config.accumulate:
         raise UserError(f"accumulate={config.accumulate} must divide batch_size={config.batch_size}")
+    if config.embeddings_first and config.stages:
+        raise UserError("embeddings_first is short for a first stage; give either it or stages")
+    in_steps(config.stages, config.steps)
     if config.decay_steps and config.schedule != "wsd":
         raise UserError(f"decay_steps={config.decay_steps} belongs to schedule=wsd, not to {config.schedule}")
     if config.moments_dtype == "bfloat16" and config.beta2 > 0.99 and config.optimizer in ("adamw", "muon"):
@@ -142,24 +159,18 @@ def to_flat(config: AdaptConfig) -> dict[str, Any]:
 
 def from_flat(values: dict[str, Any]) -> AdaptConfig:
     """The inverse of `to_flat`; keys that are missing take their defaults."""
-    mesh = {key.removeprefix("mesh."): value for key, value in values.items() if key.startswith("mesh.")}
-    rest = {key: value for key, value in values.items() if not key.startswith("mesh.")}
-    return AdaptConfig(**{**rest, "data": corpora(rest.get("data", ()))}, mesh=MeshConfig(**mesh))
+
+    def part(prefix: str) -> dict[str, Any]:
+        return {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}
+
+    rest = {key: value for key, value in values.items() if "." not in key}
+    lists = {"data": corpora(rest.get("data", ())), "stages": read_stages(rest.get("stages", ()))}
+    return AdaptConfig(**{**rest, **lists}, mesh=MeshConfig(**part("mesh.")), lora=LoraConfig(**part("lora.")))
 
 
 def to_yaml(config: AdaptConfig) -> str:
     """The settings as YAML that `read_config` reads back to the same value."""
     return yaml.safe_dump(dataclasses.asdict(config), sort_keys=False)
-
-
-def load_yaml(path: Path) -> Any:
-    """A YAML file's content; UserError naming the file when it cannot be read or parsed."""
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
 
 
 def _read_yaml(path: Path) -> dict:
@@ -171,15 +182,6 @@ def _read_yaml(path: Path) -> dict:
     return content
 
 
-def flatten(tree: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted key, value) of nested dicts."""
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
 def _checked(key: str, value: Any, where: str = "") -> Any:
     """`value` in the type of the default of `key`; UserError that names both."""
     defaults = to_flat(AdaptConfig())
@@ -188,6 +190,9 @@ def _checked(key: str, value: Any, where: str = "") -> Any:
         raise UserError(f"{where}unknown setting {key!r}; the nearest one is {near!r}")
     if key == "data":
         return corpora(value)
+    if key == "stages":
+        read_stages(value)
+        return value
     kind = type(defaults[key])
     if kind is str:
         if isinstance(value, bool) or not isinstance(value, str | int):

@@ -19,10 +19,19 @@ Index = tuple[slice | np.ndarray, ...]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Elements:
-    """The chosen places of a parameter: for each axis the indices, or all of it; `x[index]` cuts them out."""
+    """The chosen places of a parameter: for each axis the indices, or a slice that is all of it; x[index]."""
 
     index: Index
     number: int
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Elements) and all(map(_same, self.index, other.index))
+
+
+def _same(a: slice | np.ndarray, b: slice | np.ndarray) -> bool:
+    if isinstance(a, slice) or isinstance(b, slice):
+        return type(a) is type(b)
+    return np.array_equal(a, b)
 
 
 def elements(mask: np.ndarray) -> Elements | bool:

@@ -18,12 +18,14 @@ from saltjax.models.model import Model
 from saltjax.train import checkpoint, metrics, plots
 from saltjax.train.forward import decoder_forward
 from saltjax.train.interrupt import stop_wish
+from saltjax.train.lora import merged, with_adapters
 from saltjax.train.mesh import check_batch, make_mesh
 from saltjax.train.progress import Progress
 from saltjax.train.run import Run, resolved
 from saltjax.train.sharding import replicated_notes
+from saltjax.train.stages import spec_at
 from saltjax.train.step import State, abstract_state, global_batch, make_step, start
-from saltjax.train.trainable import Mask, count, trainable
+from saltjax.train.trainable import count, trainable
 
 Score = Callable[[dict], dict[str, float]]
 Account = Callable[[int], dict[str, Any]]
@@ -73,23 +75,26 @@ def train(
     config = resolved(run.config)
     mesh = mesh or make_mesh(config.mesh)
     check_batch(mesh, config.batch_size, config.accumulate)
-    forward = decoder_forward(model, jnp.dtype(config.compute_dtype), config.remat)
+    forward = decoder_forward(model, jnp.dtype(config.compute_dtype), config.remat, lora_scale=config.lora.scale)
 
-    def mask_for(step: int) -> Mask:
-        return trainable(model.params, "embeddings" if step < config.embeddings_first else config.trainable)
+    base = with_adapters(model.params, config)
+    specs = [*(stage.train for stage in config.phases), config.trainable]
+    masks = {spec: trainable(base, spec) for spec in specs}  # a wrong one shows now, not after the first phase
 
-    mask_for(config.embeddings_first)  # a wrong `trainable` shows now, not after the first phase
+    def spec_for(step: int) -> str:
+        return spec_at(config.phases, config.trainable, step)
+
     checkpoints = checkpoint.open_checkpoints(run.checkpoints, config.keep_checkpoints)
     saved = {one.step for one in checkpoints.checkpoints}
     step = max(saved, default=0)
-    mask = mask_for(step)
+    spec = spec_for(step)
     tokens, seconds = 0, 0.0
     if saved:
-        state, data = checkpoint.restore(checkpoints, step, abstract_state(model.params, mask, config, mesh))
+        state, data = checkpoint.restore(checkpoints, step, abstract_state(base, masks[spec], config, mesh))
         batches.set_state(data["batches"])
         tokens, seconds = data["tokens"], data["seconds"]
     else:
-        state = start(model.params, mask, config, mesh)
+        state = start(base, masks[spec], config, mesh)
     metrics.cut(run.metrics, step if saved else -1)
     lines = metrics.read(run.metrics)
     loss = next((line["loss"] for line in reversed(lines) if "loss" in line), None)
@@ -125,12 +130,12 @@ def train(
     with Progress(config.steps, step) as progress, stop_wish(progress.say) as stop:
         log = metrics.Log(run.metrics, step if saved else None)
         with _one_line_when_full(run, saved), checkpoint.finishing(checkpoints), log:
-            progress.say(_summary(run, model, config.trainable, mesh, count(model.params, mask_for(config.steps))))
-            for note in replicated_notes(model.params, mesh):
+            progress.say(_summary(run, model, config.trainable, mesh, count(base, masks[config.trainable])))
+            for note in replicated_notes(base, mesh):
                 progress.say(note)
             while not stop():
                 if score and step not in evaluated and _due(step, config.eval_every, config.steps, first=True):
-                    valid = {name: float(value) for name, value in score(state.params).items()}
+                    valid = {name: float(value) for name, value in score(merged(state.params, config)).items()}
                     evaluated.add(step)
                     log.write({"step": step, "bits_per_byte": valid})
                     progress.say(f"step {step}: " + ", ".join(f"{k} {v:.4f} bits per byte" for k, v in valid.items()))
@@ -145,13 +150,13 @@ def train(
                 began = time.perf_counter()
                 batch = global_batch(next(batches), mesh)
                 if train_step is None:  # ahead of time: it cannot compile twice, and its time is not training time
-                    train_step = make_step(forward, mask, config, mesh, state).lower(state, batch).compile()
+                    train_step = make_step(forward, masks[spec], config, mesh, state).lower(state, batch).compile()
                     began = time.perf_counter()
                 state, values = train_step(state, batch)
                 settle()  # of the step before, while this one runs: the device never waits for the host
                 step += 1
                 pending = (step, values)
-                joins = (wanted := mask_for(step)) != mask
+                joins = (wanted := spec_for(step)) != spec
                 logs = step == 1 or step % config.log_every == 0 or step == config.steps
                 due = _due(step, config.eval_every, config.steps) or _due(step, config.checkpoint_every, config.steps)
                 numbers = settle() if logs or due or joins or stop() else None
@@ -168,8 +173,8 @@ def train(
                 else:
                     progress.step(step)
                 if joins:  # the state is kept ready for its next step, so that it can be resumed from here, too
-                    mask, train_step = wanted, None
-                    state = start(state.params, mask, config, mesh, carried=state)
+                    before, spec, train_step = masks[spec], wanted, None
+                    state = start(state.params, masks[spec], config, mesh, carried=(state, before))
             settle()
             if stop() and step not in saved:
                 save(state)
@@ -183,7 +188,7 @@ def train(
         tokens_per_second=(tokens - tokens_before) / (seconds - seconds_before) if seconds > seconds_before else None,
         checkpoint=run.checkpoints / str(max(saved)) if saved else None,
         interrupted=interrupted,
-        params=state.params,
+        params=merged(state.params, config),
     )
 
 

@@ -52,8 +52,7 @@ def _evaluate(program: Any, constants: list[Any], inputs: list[Any]) -> Array:
         results = _low_rank(operation, operands)
         if results is None:
             operands = [x.dense() if isinstance(x, LowRank) else x for x in operands]
-            functions, settings = operation.primitive.get_bind_params(operation.params)
-            found = operation.primitive.bind(*functions, *operands, **settings)
+            found = operation.primitive.bind(*operands, **operation.primitive.get_bind_params(operation.params))
             results = found if operation.primitive.multiple_results else [found]
         values.update(zip(operation.outvars, results, strict=True))
     (result,) = program.outvars

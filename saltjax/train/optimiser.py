@@ -70,15 +70,22 @@ def _moments_in(inner: optax.GradientTransformation, dtype: str) -> optax.Gradie
     return optax.GradientTransformation(lambda x: cast(inner.init(x), x, dtype), update)
 
 
-def init(params: dict, mask: Mask, config: AdaptConfig, carried: dict[str, Any] | None = None) -> dict[str, Any]:
-    """{path: state} of what learns; a state in `carried` is kept when its shapes still fit, else it starts at zero."""
-    states = {}
-    for path, x in select(params, mask).items():
-        fresh = _transform(path, x.ndim, config).init(x)
-        kept = (carried or {}).get(path)
-        fits = kept is not None and jax.tree.map(jnp.shape, kept) == jax.tree.map(jnp.shape, fresh)
-        states[path] = kept if fits else fresh
-    return states
+def init(
+    params: dict,
+    mask: Mask,
+    config: AdaptConfig,
+    carried: dict[str, Any] | None = None,
+    carried_mask: Mask | None = None,
+) -> dict[str, Any]:
+    """{path: state} of what learns: the `carried` one where the same of the parameter learned before
+    (`carried_mask`), else it starts at zero."""
+    before = carried_mask or {}
+    return {
+        path: carried[path]
+        if carried and path in carried and before.get(path) == mask[path]
+        else _transform(path, x.ndim, config).init(x)
+        for path, x in select(params, mask).items()
+    }
 
 
 def update(

@@ -21,7 +21,9 @@ import yaml
 
 from saltjax.errors import UserError
 from saltjax.hub.directory import whole_directory
-from saltjax.train.config import MAY_CHANGE, AdaptConfig, flatten, from_flat, load_yaml, to_flat
+from saltjax.train.config import MAY_CHANGE, AdaptConfig, from_flat, to_flat
+from saltjax.train.stages import in_steps
+from saltjax.train.yamlfile import flatten, load_yaml
 
 COPIED = (".json", ".txt", ".model", ".jinja", ".tiktoken", ".tsv.gz")  # of a model directory: all but the weights
 INPUTS_MAY_CHANGE = ("valid",)  # held-out text: it is only measured
@@ -117,7 +119,8 @@ def stored_dtypes(run: Run) -> dict[str, np.dtype]:
 
 
 def resolved(config: AdaptConfig) -> AdaptConfig:
-    """`config` with compute_dtype=auto decided: float32 on a CPU, bfloat16 on an accelerator."""
+    """`config` with compute_dtype=auto decided (float32 on a CPU, bfloat16 on an accelerator) and stages in steps."""
+    config = dataclasses.replace(config, stages=in_steps(config.stages, config.steps))
     if config.compute_dtype != "auto":
         return config
     return dataclasses.replace(config, compute_dtype="float32" if jax.default_backend() == "cpu" else "bfloat16")

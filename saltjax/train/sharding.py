@@ -24,6 +24,12 @@ RULES: tuple[tuple[str, P], ...] = (
     (r"layers\.moe\.router", P(None, "fsdp", None)),  # [L, d, E]
     (r"layers\.moe\.(gate|up)", P(None, None, "fsdp", "tensor")),  # [L, E, d, f]
     (r"layers\.moe\.down", P(None, None, "tensor", "fsdp")),  # [L, E, f, d]
+    (r"lora\.layers\.(attn\.[qkv]|mlp\.(gate|up))\.a", P(None, "fsdp", None)),  # [L, d, r]
+    (r"lora\.layers\.attn\.[qkv]\.b", P(None, None, "tensor", None)),  # [L, r, h, k]
+    (r"lora\.layers\.attn\.o\.a", P(None, "tensor", None, None)),  # [L, h, k, r]
+    (r"lora\.layers\.mlp\.(gate|up)\.b", P(None, None, "tensor")),  # [L, r, f]
+    (r"lora\.layers\.mlp\.down\.a", P(None, "tensor", None)),  # [L, f, r]
+    (r"lora\.layers\.(attn\.o|mlp\.down)\.b", P(None, None, "fsdp")),  # [L, r, d]
     (r"positions\.table", P(None, "fsdp")),  # [P, d]
     (r".*norm\.(scale|bias)|layers\.attn\.o_bias|layers\.mlp\.down_bias", P()),
 )

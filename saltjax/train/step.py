@@ -48,14 +48,16 @@ def abstract_state(params: dict, mask: Mask, config: AdaptConfig, mesh: Mesh) ->
     return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), state, where)
 
 
-def start(params: dict, mask: Mask, config: AdaptConfig, mesh: Mesh, carried: State | None = None) -> State:
+def start(
+    params: dict, mask: Mask, config: AdaptConfig, mesh: Mesh, carried: tuple[State, Mask] | None = None
+) -> State:
     """The state of a fresh run (step 0), or of the next phase of the `carried` one: what goes on learning keeps its
     moments, what joins starts at zero."""
     where = state_shardings(abstract_state(params, mask, config, mesh), mesh)
     params = jax.device_put(params, where.params)
-    old = carried.opt_state if carried else {}
-    make = jax.jit(lambda p, o: optimiser.init(p, mask, config, o), out_shardings=where.opt_state)
-    step = carried.step if carried else jax.device_put(jnp.zeros((), jnp.int32), where.step)
+    old, old_mask = (carried[0].opt_state, carried[1]) if carried else ({}, {})
+    make = jax.jit(lambda p, o: optimiser.init(p, mask, config, o, old_mask), out_shardings=where.opt_state)
+    step = carried[0].step if carried else jax.device_put(jnp.zeros((), jnp.int32), where.step)
     return State(params, make(params, old), step)
 
 

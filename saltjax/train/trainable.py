@@ -54,16 +54,16 @@ def _one(shapes: dict[str, tuple[int, ...]], spec: str) -> Mask:
     if spec == "lora" and len(base) < len(shapes):
         return {path: True for path in shapes if path not in base}
     if spec.startswith("elements:"):
-        return dict(read_elements(Path(spec.removeprefix("elements:")), base, EMBEDDINGS))
+        return dict(read_elements(Path(spec.removeprefix("elements:")), shapes, EMBEDDINGS))
     if spec.startswith("layers:"):
         return dict.fromkeys(fnmatch.filter(base, "layers.*"), _layers(shapes, spec, spec.removeprefix("layers:")))
     pattern, at, layers = spec.partition("@")
-    found = fnmatch.filter(base, pattern)
+    found = fnmatch.filter(shapes if pattern.startswith("lora.") else base, pattern)
     if not found:
         raise UserError(f"trainable={spec} matches no parameter; use {USE} over {', '.join(base)}")
     if not at:
         return dict.fromkeys(found, True)
-    if odd := [path for path in found if not path.startswith("layers.")]:
+    if odd := [path for path in found if "layers." not in path]:
         raise UserError(f"trainable={spec}: {odd[0]} has no layers")
     return dict.fromkeys(found, _layers(shapes, spec, layers))
 
