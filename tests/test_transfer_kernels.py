@@ -146,10 +146,12 @@ def test_supports_in_the_thousands():
 
 def test_buckets_and_blocks_hold_every_token_once():
     sizes = np.array([1, 8, 9, 64, 65, 97, 200, 5000, 0], np.int32)
-    buckets = list(by_size(sizes, edges=(100,)))
+    near = np.array([5, 1, 9, 9, 0, 4, 2, 1, 0], np.int32)
+    buckets = list(by_size(sizes, near, edges=(100,)))
     assert sorted(np.concatenate([members for _, members in buckets])) == list(range(9))
     assert all((sizes[members] <= width).all() for width, members in buckets)
     assert [width for width, _ in buckets] == [8, 16, 64, 96, 100, 256, 6144]
+    assert buckets[0][1].tolist() == [8, 1, 0]  # like neighbours together
     items = np.arange(10, dtype=np.int32)
     blocks = list(in_blocks(items, 4))
     assert [real for _, real in blocks] == [4, 4, 2] and {len(block) for block, _ in blocks} == {4}

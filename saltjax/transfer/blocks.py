@@ -6,8 +6,12 @@ import numpy as np
 from jaxtyping import Int
 
 
-def by_size(sizes: Int[np.ndarray, " n"], edges: Sequence[int] = ()) -> Iterator[tuple[int, Int[np.ndarray, " m"]]]:
+def by_size(
+    sizes: Int[np.ndarray, " n"], near: Int[np.ndarray, " n"], edges: Sequence[int] = ()
+) -> Iterator[tuple[int, Int[np.ndarray, " m"]]]:
     """Group items by size, so that padding is not paid for: (width, members with size <= width), widths rising.
+
+    Members are in the order of `near`: those that read the same rows come together, while these are in the cache.
 
     Widths rise by 8 up to 64, where most supports lie and a Gram matrix costs width squared, then by a half and a third
     in turn; `edges` are further widths, at which the caller's algorithm changes. Each width is one compiled program.
@@ -20,7 +24,7 @@ def by_size(sizes: Int[np.ndarray, " n"], edges: Sequence[int] = ()) -> Iterator
     for width in sorted({*widths, *edges}):
         members = np.flatnonzero((sizes > lower) & (sizes <= width)).astype(np.int32)
         if len(members):
-            yield width, members
+            yield width, members[np.argsort(near[members], kind="stable")]
         lower = width
 
 

@@ -102,7 +102,7 @@ class Complement(NamedTuple):
         """As `each_token.over_blocks`: blocks of `members` with weights in the order of `indices`, residual, trust."""
         anchors = self.tables[0].shape[0]
         left_out = anchors - support[members]
-        for width, positions in by_size(left_out):
+        for width, positions in by_size(left_out, indices[members, 0]):
 
             def tokens(block: np.ndarray, width: int = width) -> tuple[np.ndarray, ...]:
                 inside = np.zeros((len(block), anchors), bool)

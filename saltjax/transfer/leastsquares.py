@@ -85,7 +85,7 @@ def solve(
 
     def gathered() -> Blocks:
         tables = on_devices([np.concatenate([target_shared, np.zeros((1, dim), target_shared.dtype)])], mesh)
-        for width, positions in by_size(support[narrow], edges=(dim,)):
+        for width, positions in by_size(support[narrow], indices[narrow, 0], edges=(dim,)):
             kept = min(width, indices.shape[1])
             tokens = lambda block, kept=kept: (indices[block, :kept], support[block], target_new[block])  # noqa: E731
             elements = kept * dim + min(kept, dim) ** 2
@@ -99,6 +99,7 @@ def solve(
         residual[block] = residual_b
         doubtful.append(block[~trusted_b])
     redo = np.concatenate(doubtful) if doubtful else np.zeros(0, np.int32)
+    weights[redo] = 0  # also past the support, where a failed factor leaves NaN
     for i in redo:
         k = support[i]
         weights[i, :k], residual[i] = rank_revealing_weights(target_shared[indices[i, :k]], target_new[i])

@@ -83,7 +83,7 @@ class Mixture:
             by_columns = mesh and part.nbytes > REPLICATED_BYTES and part.shape[1] % mesh.size == 0
             split: Split = "columns" if by_columns else "tokens"
             tables = on_devices([part], mesh, split)
-            for width, members in by_size(self.support):
+            for width, members in by_size(self.support, self.indices[:, 0]):
                 width = min(width, self.indices.shape[1])
 
                 def tokens(block: np.ndarray, width: int = width) -> tuple[np.ndarray, np.ndarray]:
