@@ -19,6 +19,7 @@ from saltjax.train import checkpoint, metrics
 from saltjax.train.config import read_config
 from saltjax.train.loop import train
 from saltjax.train.run import Run
+from saltjax.train.sharding import leaves
 
 pytestmark = pytest.mark.filterwarnings("ignore:Sharding info not provided")  # of loading all, to compare it
 
@@ -99,6 +100,10 @@ STRAIGHT = ("steps=6", "checkpoint_every=1", "keep_checkpoints=9", "eval_every=2
 PHASES = (*STRAIGHT, "embeddings_first=3", "trainable=embeddings+layers:0")
 
 
+STAGES = "stages=[{until: 2, train: embeddings}, {until: 4, train: 'lora+layers.mlp.up@1'}]"
+STAGED = (*STRAIGHT, STAGES, "trainable=embeddings+lora", "lora.rank=2", "accumulate=2", "moments_dtype=bfloat16")
+
+
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
     """An undisturbed run (read only) and what it returned."""
@@ -113,6 +118,13 @@ def phased(tmp_path_factory):
     return run, train(fresh_model(), fresh_batches(), run, table_mean)
 
 
+@pytest.fixture(scope="module")
+def staged(tmp_path_factory):
+    """Adapters, a part of a layer, and embeddings, each in its time."""
+    run = new_run(tmp_path_factory.mktemp("staged"), *STAGED)
+    return run, train(fresh_model(), fresh_batches(), run, table_mean)
+
+
 def killed(run: Run, path, at: int) -> Run:
     """A copy of a run as it would lie there, killed after checkpoint `at` while it wrote a line of step 7."""
     shutil.copytree(run.path, path)
@@ -123,7 +135,9 @@ def killed(run: Run, path, at: int) -> Run:
     return Run(path, run.config)
 
 
-@pytest.mark.parametrize(("fixture", "at"), [("straight", 0), ("straight", 4), ("phased", 2), ("phased", 3)])
+@pytest.mark.parametrize(
+    ("fixture", "at"), [("straight", 0), ("straight", 4), ("phased", 2), ("phased", 3), ("staged", 2), ("staged", 4)]
+)
 def test_a_killed_run_resumes_to_the_same_bits(tmp_path, request, fixture, at):
     whole, result = request.getfixturevalue(fixture)
     run = killed(whole, tmp_path / "run", at)
@@ -170,6 +184,23 @@ def test_the_first_phase_moves_embeddings_only_and_what_joins_starts_fresh(phase
     rates = [line["learning_rate"] for line in lines(run) if "loss" in line]
     cosine = [0.1 + 0.9 * (1 + np.cos(np.pi * done / 4)) / 2 for done in range(4)]
     np.testing.assert_allclose(rates, [0.005, 0.01, *(0.01 * share for share in cosine)], rtol=1e-6)  # over both phases
+
+
+def test_stages_move_what_they_name_and_adapters_are_measured_merged(staged):
+    run, result = staged
+    at = {step: dict(leaves(checkpoint.load_params(run.checkpoints, step)[1])) for step in (1, 2, 4, 6)}
+    moved = {
+        (a, b): {path for path, x in at[a].items() if not np.array_equal(x, at[b][path])}
+        for a, b in ((1, 2), (2, 4), (4, 6))
+    }
+    adapters = {path for path in at[1] if path.startswith("lora.")}
+    assert moved[1, 2] == {"embed.table", "head.table"}
+    assert moved[2, 4] == {*adapters, "layers.mlp.up"}
+    assert moved[4, 6] == {*adapters, "embed.table", "head.table"}
+    np.testing.assert_array_equal(at[2]["layers.mlp.up"][0], at[4]["layers.mlp.up"][0])
+    gate, a, b = (at[6][path] for path in ("layers.mlp.gate", "lora.layers.mlp.gate.a", "lora.layers.mlp.gate.b"))
+    np.testing.assert_allclose(result.params["layers"]["mlp"]["gate"], gate + 8 * np.matmul(a, b), atol=1e-6)
+    assert "lora" not in result.params
 
 
 def test_a_signal_saves_and_says_how_to_resume(tmp_path, capfd, straight):

@@ -23,6 +23,7 @@ from saltjax.models.families import family_of
 from saltjax.models.load import load_model
 from saltjax.models.model import Model
 from saltjax.train.config import AdaptConfig, read_config
+from saltjax.train.elements import digests
 from saltjax.train.loop import train
 from saltjax.train.mesh import check_batch, make_mesh
 from saltjax.train.run import create, is_run, resolved, resume, stored_dtypes
@@ -84,6 +85,8 @@ def adapt(
         "text_sha256": [one.windows.store.content for one in fed],
         "valid": {name: str(path) for name, path in held.items()},
     }
+    if masks := digests(settings.specs):
+        inputs["elements_sha256"] = masks
 
     def shardings(params: Params) -> Any:
         return param_shardings(params, mesh)

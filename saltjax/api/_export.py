@@ -17,26 +17,41 @@ from saltjax.models.export import write_model
 from saltjax.models.families import family_of
 from saltjax.models.load import load_model
 from saltjax.train import checkpoint
+from saltjax.train.lora import merged
+from saltjax.train.peft import write_adapter
 from saltjax.train.run import read, stored_dtypes
 
 NOT_THE_MODELS = ("tensors.json", "transfer.json", "tokens.tsv.gz")  # of run/model: facts about where it came from
 
 
-def export(run: str | Path, out: str | Path, *, step: int | None = None, overwrite: bool = False) -> dict[str, Any]:
+def export(
+    run: str | Path, out: str | Path, *, step: int | None = None, overwrite: bool = False, adapter: bool = False
+) -> dict[str, Any]:
     """Write the checkpoint of `step` (default: the last) to the directory `out`, which transformers loads.
+
+    Adapters (LoRA) are merged into the matrices that they belong to; with `adapter` they alone are written, as a
+    directory that PEFT loads on top of the model that the run started from.
 
     Tensors keep the dtypes of the model that the run started from. With torch installed the written model is loaded
     by transformers and its logits are compared with ours on a few random tokens, both in float32.
 
     Returns out, step, max_abs_logit_difference (null without torch). Raises UserError: not a run, no such step,
-    logits that differ by more than 1e-2 of their size.
+    logits that differ by more than 1e-2 of their size; `adapter` where there are none or not them alone were trained.
     """
     opened = read(Path(run))
     hf_config = read_config(opened.model)
     config = family_of(hf_config).decoder_config(hf_config)
+    if adapter and (also := [spec for spec in opened.config.specs if spec != "lora"]):
+        raise UserError(
+            f"{run}: adapters are not all that this run trained ({', '.join(also)}); export without --adapter"
+        )
     with whole_directory(out, overwrite) as partial:
         found, params = checkpoint.load_params(opened.checkpoints, step)
-        write_model(partial, config, params, stored_dtypes(opened))
+        if adapter:
+            base = str(opened.inputs["model"])
+            write_adapter(partial, config, params, stored_dtypes(opened), opened.config.lora, base)
+            return {"out": str(out), "step": found, "max_abs_logit_difference": None}
+        write_model(partial, config, merged(params, opened.config), stored_dtypes(opened))
         for file in sorted(opened.model.iterdir()):
             if file.name not in NOT_THE_MODELS:
                 shutil.copyfile(file, partial / file.name)

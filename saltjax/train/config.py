@@ -80,12 +80,15 @@ class AdaptConfig:
         return in_steps(self.stages or first, self.steps)
 
     @property
+    def specs(self) -> list[str]:
+        """What learns in one phase after another."""
+        return [*(stage.train for stage in self.phases), self.trainable]
+
+    @property
     def has_adapters(self) -> bool:
         """Whether adapters learn in any phase."""
-        specs = [self.trainable, *(stage.train for stage in self.phases)]
-        return any(
-            part.strip() == "lora" or part.strip().startswith("lora.") for spec in specs for part in spec.split("+")
-        )
+        parts = [part.strip() for spec in self.specs for part in spec.split("+")]
+        return any(part == "lora" or part.startswith("lora.") for part in parts)
 
 
 # What a resumed run may change: how long, how often and on which devices, never what is computed.

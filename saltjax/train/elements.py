@@ -6,6 +6,8 @@ out and has moments. The gradient of the whole parameter is computed, then cut.
 """
 
 import dataclasses
+import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from safetensors.numpy import load_file
 
 from saltjax.errors import UserError
 
+PREFIX = "elements:"
 Index = tuple[slice | np.ndarray, ...]
 
 
@@ -42,6 +45,18 @@ def elements(mask: np.ndarray) -> Elements | bool:
     reduced = mask[tuple(slice(None) if own else 0 for own in varies)]
     places = iter(np.nonzero(reduced))
     return Elements(tuple(next(places) if own else slice(None) for own in varies), int(mask.sum()))
+
+
+def digests(specs: Iterable[str]) -> list[str]:
+    """SHA-256 of each file of masks that `specs` name, so that a run is resumed with the same ones. UserError."""
+    parts = [part.strip() for spec in specs for part in spec.split("+")]
+    paths = [Path(part.removeprefix(PREFIX)) for part in parts if part.startswith(PREFIX)]
+    try:
+        return [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+    except OSError as error:
+        raise UserError(
+            f"{error.filename}: cannot be read ({error.strerror}); check the path in {PREFIX}FILE"
+        ) from None
 
 
 def read_elements(

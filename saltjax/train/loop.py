@@ -78,8 +78,7 @@ def train(
     forward = decoder_forward(model, jnp.dtype(config.compute_dtype), config.remat, lora_scale=config.lora.scale)
 
     base = with_adapters(model.params, config)
-    specs = [*(stage.train for stage in config.phases), config.trainable]
-    masks = {spec: trainable(base, spec) for spec in specs}  # a wrong one shows now, not after the first phase
+    masks = {spec: trainable(base, spec) for spec in config.specs}  # a wrong one shows now, not after the first phase
 
     def spec_for(step: int) -> str:
         return spec_at(config.phases, config.trainable, step)

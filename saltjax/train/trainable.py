@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from saltjax.errors import UserError
-from saltjax.train.elements import Elements, read_elements
+from saltjax.train.elements import PREFIX, Elements, read_elements
 from saltjax.train.sharding import leaves, nested
 from saltjax.train.sweep import Stack
 
@@ -53,8 +53,8 @@ def _one(shapes: dict[str, tuple[int, ...]], spec: str) -> Mask:
         return {path: True for path in base if path in EMBEDDINGS}
     if spec == "lora" and len(base) < len(shapes):
         return {path: True for path in shapes if path not in base}
-    if spec.startswith("elements:"):
-        return dict(read_elements(Path(spec.removeprefix("elements:")), shapes, EMBEDDINGS))
+    if spec.startswith(PREFIX):
+        return dict(read_elements(Path(spec.removeprefix(PREFIX)), shapes, EMBEDDINGS))
     if spec.startswith("layers:"):
         return dict.fromkeys(fnmatch.filter(base, "layers.*"), _layers(shapes, spec, spec.removeprefix("layers:")))
     pattern, at, layers = spec.partition("@")
