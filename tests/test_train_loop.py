@@ -296,3 +296,18 @@ def test_mistakes_are_found_before_anything_runs(tmp_path):
         with pytest.raises(UserError, match=says):
             train(fresh_model(), fresh_batches(), new_run(tmp_path, override, "embeddings_first=2"))
         assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wsd_run_in_pieces_is_that_of_one(tmp_path):
+    """A constant part, prolonged, and then its decay; the checkpoint before the decay is kept for the next time."""
+    wsd = ("schedule=wsd", "final_learning_rate_ratio=0", "checkpoint_every=0")
+    whole, parts = new_run(tmp_path / "a", *wsd, "steps=5", "decay_steps=2"), new_run(tmp_path / "b", *wsd, "steps=2")
+    train(fresh_model(), fresh_batches(), whole)
+    assert checkpoint.steps(whole.checkpoints) == [3, 5]
+    for more in (("steps=3",), ("steps=5", "decay_steps=2")):
+        train(fresh_model(), fresh_batches(), parts)
+        parts = new_run(parts.path, *wsd, *more)
+    train(fresh_model(), fresh_batches(), parts)
+    assert bits(parts, 5) == bits(whole, 5)
+    rates = [line["learning_rate"] for line in lines(whole)]
+    np.testing.assert_allclose(rates, [0.005, 0.01, 0.01, 0.01, 0.01 * (1 - np.sqrt(0.5))], rtol=1e-6)

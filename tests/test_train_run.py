@@ -126,3 +126,21 @@ def test_metrics_beyond_a_step_are_cut_and_a_torn_line_is_dropped(tmp_path):
     assert [line["step"] for line in metrics.read(path)] == [1, 2, 2, 3]
     metrics.cut(path, 2)
     assert path.read_text() == '{"step": 1}\n{"step": 2}\n{"step": 2, "bits_per_byte": {}}\n'
+
+
+def test_a_wsd_run_is_prolonged_before_its_decay_only(tmp_path, source):
+    config = dataclasses.replace(CONFIG, schedule="wsd", warmup_steps=2)
+    run = create(tmp_path / "run", config, INPUTS, source, {})
+    for step in (0, 7, 10):
+        (run.checkpoints / str(step)).mkdir(parents=True)
+    falling = dataclasses.replace(config, steps=13, decay_steps=3)  # from step 10 on
+    assert resume(run.path, falling, INPUTS).config == falling
+    longer = dataclasses.replace(falling, steps=20)
+    assert resume(run.path, longer, INPUTS).config == longer  # nothing has fallen yet
+    resume(run.path, falling, INPUTS)
+    (run.checkpoints / "12").mkdir()
+    with pytest.raises(UserError, match=r"falling since step 10 .*remove the checkpoints after step 10"):
+        resume(run.path, longer, INPUTS)
+    resume(run.path, falling, INPUTS)
+    (run.checkpoints / "12").rmdir()
+    resume(run.path, longer, INPUTS)

@@ -5,6 +5,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from saltjax.errors import UserError
+from saltjax.train.elements import digests
 from saltjax.train.sharding import leaves
 from saltjax.train.trainable import count, merge, select, trainable
 
@@ -133,3 +134,13 @@ def test_mistakes_in_a_file_of_elements_name_it(tmp_path, array, says):
         trainable(tree(), masks(tmp_path / "m", **array))
     with pytest.raises(UserError, match="not a readable safetensors file"):
         trainable(tree(), f"elements:{tmp_path}/none")
+
+
+def test_files_of_elements_are_told_apart_by_their_content(tmp_path):
+    up = np.zeros((4, 2, 3), bool)
+    one = masks(tmp_path / "one", layers_mlp_up=up)
+    other = masks(tmp_path / "other", layers_mlp_up=~up)
+    first, second = digests(["embeddings", f"{one} + layers:0", other])
+    assert first != second and len(first) == 64 and digests(["full", "lora"]) == []
+    with pytest.raises(UserError, match="none: cannot be read"):
+        digests([f"elements:{tmp_path}/none"])

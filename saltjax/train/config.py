@@ -39,7 +39,7 @@ class LoraConfig:
 
 @dataclasses.dataclass(frozen=True)
 class AdaptConfig:
-    """Settings of a run. The defaults are ours; `configs/adapt.yaml` says what each one does."""
+    """Settings of a run. The defaults are ours; `configs/adapt.yaml` says at length what each one does."""
 
     steps: int = 1000
     batch_size: int = 32  # packed sequences a step, over all devices
@@ -47,18 +47,18 @@ class AdaptConfig:
     learning_rate: float = 1e-4
     warmup_steps: int = 100
     final_learning_rate_ratio: float = 0.1
-    schedule: str = "cosine"
+    schedule: str = "cosine"  # or constant, wsd
     decay_steps: int = 0  # the last part of schedule=wsd
     embedding_learning_rate_ratio: float = 1.0  # the rate of embeddings and head is learning_rate times this
-    optimizer: str = "adamw"
-    moments_dtype: str = "float32"
+    optimizer: str = "adamw"  # or adafactor, lion, muon
+    moments_dtype: str = "float32"  # or bfloat16: half the memory
     weight_decay: float = 0.01
     clip_norm: float = 1.0
     beta1: float = 0.9
     beta2: float = 0.95
     z_loss: float = 0.0  # coefficient of the mean squared log-normaliser
     accumulate: int = 1  # parts of a batch that are computed one after another
-    trainable: str = "full"
+    trainable: str = "full"  # `train.trainable.trainable` says what else
     embeddings_first: int = 0  # short for one stage
     stages: tuple[Stage, ...] = ()  # what learns until which step, before `trainable`
     lora: LoraConfig = LoraConfig()  # the adapters of trainable=lora

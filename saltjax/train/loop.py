@@ -22,6 +22,7 @@ from saltjax.train.lora import merged, with_adapters
 from saltjax.train.mesh import check_batch, make_mesh
 from saltjax.train.progress import Progress
 from saltjax.train.run import Run, resolved
+from saltjax.train.schedules import decay_start
 from saltjax.train.sharding import replicated_notes
 from saltjax.train.stages import spec_at
 from saltjax.train.step import State, abstract_state, global_batch, make_step, start
@@ -104,6 +105,11 @@ def train(
     last_plot = time.monotonic()
     pending: tuple[int, dict] | None = None
 
+    def saves(step: int) -> bool:
+        """Regularly, at the end, and before the rate falls for good: there a longer run can go on."""
+        falls = config.decay_steps > 0 and step == decay_start(config)
+        return falls or _due(step, config.checkpoint_every, config.steps)
+
     def settle() -> dict[str, float] | None:
         """Wait for the step in flight: its numbers, once it is known that they are finite."""
         nonlocal pending, tokens
@@ -141,7 +147,7 @@ def train(
                     if time.monotonic() - last_plot > PLOT_EVERY:
                         plots.draw(run.path)
                         last_plot = time.monotonic()
-                if step not in saved and _due(step, config.checkpoint_every, config.steps):
+                if step not in saved and saves(step):
                     save(state)
                 if step >= config.steps or stop():
                     break
@@ -157,7 +163,7 @@ def train(
                 pending = (step, values)
                 joins = (wanted := spec_for(step)) != spec
                 logs = step == 1 or step % config.log_every == 0 or step == config.steps
-                due = _due(step, config.eval_every, config.steps) or _due(step, config.checkpoint_every, config.steps)
+                due = _due(step, config.eval_every, config.steps) or saves(step)
                 numbers = settle() if logs or due or joins or stop() else None
                 seconds += time.perf_counter() - began
 

@@ -22,6 +22,7 @@ import yaml
 from saltjax.errors import UserError
 from saltjax.hub.directory import whole_directory
 from saltjax.train.config import MAY_CHANGE, AdaptConfig, from_flat, to_flat
+from saltjax.train.schedules import decay_start
 from saltjax.train.stages import in_steps
 from saltjax.train.yamlfile import flatten, load_yaml
 
@@ -106,10 +107,31 @@ def resume(path: Path, config: AdaptConfig, inputs: Mapping[str, Any]) -> Run:
                 f"{path}: this run has {key}={old.get(key)}, the command says {key}={new.get(key)}; "
                 f"set it back to resume, or give another run directory"
             )
+    _check_decay(run, config)
     changed = Run(path, config, dict(inputs))
     if changed != run:
         _write_config(path, changed)
     return changed
+
+
+def _check_decay(run: Run, config: AdaptConfig) -> None:
+    """UserError when steps were done at rates that the new settings would have made others: the decay had begun."""
+    old = run.config
+    if (
+        old.schedule != "wsd"
+        or not old.decay_steps
+        or (old.steps, old.decay_steps) == (config.steps, config.decay_steps)
+    ):
+        return
+    done = sorted(int(folder.name) for folder in run.checkpoints.glob("*") if folder.name.isdigit())
+    began = decay_start(old)
+    if done and done[-1] > began:
+        before = [step for step in done if step <= began]
+        mend = f"remove the checkpoints after step {before[-1]} in it" if before else "start a new run"
+        raise UserError(
+            f"{run.path}: the learning rate has been falling since step {began} (steps={old.steps} "
+            f"decay_steps={old.decay_steps}); to prolong the run before that, {mend}"
+        )
 
 
 def stored_dtypes(run: Run) -> dict[str, np.dtype]:
