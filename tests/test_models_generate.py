@@ -112,11 +112,12 @@ def test_continuations_share_the_cache_of_their_prefix(stepwise):
 
 def test_what_is_drawn_depends_on_seed_prompt_and_copy_and_not_on_the_batch(qwen):
     draw = partial(generate, qwen[1], max_new=12, temperature=1.0, top_p=0.9)
-    together = draw(PROMPTS)
-    assert draw(PROMPTS[::-1], batch_size=1) == together[::-1]
-    one, again, other = draw([PROMPTS[0], PROMPTS[0], PROMPTS[2]])
+    prompts = [*PROMPTS[:2], PROMPTS[2] * 2]  # which is padded further than the others alone
+    together = draw(prompts)
+    assert draw(prompts[::-1], batch_size=1) == together[::-1]
+    one, again, other = draw([prompts[0], prompts[0], prompts[2]])
     assert one == together[0] and other == together[2] and again != one
-    assert draw(PROMPTS, seed=1)[0] != together[0]
+    assert draw(prompts, seed=1)[0] != together[0]
 
 
 def test_a_row_ends_with_its_eos_and_the_loop_with_the_last_row(qwen, monkeypatch):
