@@ -130,7 +130,8 @@ def main() -> None:
 
     table = np.concatenate([np.asarray(draw(8000, 768)), np.zeros((1, 768), np.float32)])
     for k in (24, 64):
-        tokens = (rng.random((n, 8000)).argsort()[:, :k].astype(np.int32), np.full(n, k, np.int32), np.asarray(draw(n, 768)))
+        near = rng.random((n, 8000)).argsort()[:, :k].astype(np.int32)
+        tokens = (near, np.full(n, k, np.int32), np.asarray(draw(n, 768)))
         exact = np.array([e @ np.linalg.pinv(table[i].astype(np.float64)) for i, _, e in zip(*tokens, strict=True)])
         few = sizes(k * 768)[0]
         solvers = {

@@ -30,6 +30,7 @@ from transfer.problems import Problem
 from saltjax.transfer import Mixture, salt_mixture
 from saltjax.transfer.leastsquares import solve
 from saltjax.transfer.neighbours import neighbours
+from saltjax.transfer.workers import ask_for_cores
 
 
 def devices() -> Mesh | None:
@@ -162,6 +163,7 @@ def sweep(repeats: int, picture: str | None) -> None:
 
 
 def main() -> None:
+    ask_for_cores()  # as `saltjax transfer` does
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, value in (("new", 24_000), ("anchors", 8_000), ("aux", 300), ("ht", 768), ("hs", 2048), ("few", 200)):
         parser.add_argument(f"--{name}", type=int, default=value)

@@ -1,5 +1,9 @@
 """The kernels at every size: wide supports, meshes, tables on disk, adversarial geometries; against float64."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import numpy as np
 import pytest
@@ -12,6 +16,7 @@ from saltjax.transfer import Mixture, salt_mixture
 from saltjax.transfer.blocks import by_size, in_blocks
 from saltjax.transfer.complement import nearly_all
 from saltjax.transfer.leastsquares import solve
+from saltjax.transfer.workers import cores, workers
 
 
 @pytest.fixture(scope="module")
@@ -170,3 +175,29 @@ def test_a_mixture_of_few_rows_equals_the_sum_whatever_the_kernel():
         small = (indices % size).astype(np.int32)
         want = np.einsum("nk,nkh->nh", weights.astype(np.float64), table[small])
         np.testing.assert_allclose(Mixture(small, weights, support).rows(table), want, atol=1e-5)
+
+
+def test_programs_that_wait_are_at_most_half_of_the_pool(mesh):
+    """The tests' eight devices make a pool of eight threads (or as many as there are cores)."""
+    pool = max(8, os.cpu_count())
+    assert workers() == min(cores(), pool // 2)
+    assert workers(mesh) == max(1, min(cores(), pool // 16))
+
+
+def test_every_core_gets_a_program_and_none_waits_for_ever():
+    """A fresh process, as the command starts one: products large enough for the pool, two programs at once."""
+    code = """
+import numpy as np
+from saltjax.transfer.workers import ask_for_cores, cores, workers
+ask_for_cores()
+from saltjax.transfer import salt_mixture
+rng = np.random.default_rng(0)
+centres = rng.normal(size=(100, 128))
+draw = lambda n: (centres[rng.integers(0, 100, n)] + rng.normal(size=(n, 128))).astype(np.float32)
+table = lambda n: rng.normal(size=(n, 256)).astype(np.float32)
+mixture = salt_mixture(draw(6000), draw(2000), table(6000), table(2000))
+assert np.isfinite(mixture.rows(table(2000))).all()
+assert workers() == cores(), (workers(), cores())
+"""
+    clean = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "NPROC")}
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300, env=clean)

@@ -41,7 +41,9 @@ def transfer(
     saltjax transfer meta-llama/Llama-3.2-1B deepset/gbert-base llama-de --aux cc.de.300.bin
     """
     from saltjax import api
+    from saltjax.transfer.workers import ask_for_cores
 
+    ask_for_cores()
     record = api.transfer(
         source,
         target,

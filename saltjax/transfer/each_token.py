@@ -2,7 +2,9 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from itertools import islice
 from typing import Any, Literal
 
 import jax
@@ -12,12 +14,12 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Int
 
 from saltjax.transfer.blocks import in_blocks
+from saltjax.transfer.workers import workers
 
 Kernel = Callable[..., Any]
 Split = Literal["tokens", "columns"]
 CACHE = 1 << 19  # elements of a batch's largest temporary on a CPU: 2 MiB of float32
 MEMORY = 1 << 26  # the same on an accelerator: 256 MiB
-IN_FLIGHT = 4  # blocks given to the device before the first one is fetched
 
 
 @partial(jax.jit, static_argnames=("kernel", "batch", "mesh", "split"))
@@ -69,25 +71,29 @@ def over_blocks(
     """Run `kernel` for `members`, a block at a time: (tokens of the block, results as NumPy arrays).
 
     `tokens(block)` gives a block's inputs, so that what lies on disk is read a block at a time; `elements` is the size
-    of a token's largest temporary (see `sizes`). The next blocks are under way while one is fetched.
+    of a token's largest temporary (see `sizes`). Some blocks are under way while one is handed on (see `workers`).
     """
     batch, length = sizes(elements, cpu_budget)
     devices = mesh.size if mesh and split == "tokens" else 1
-    pending: deque = deque()
 
-    def fetch() -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-        block, results = pending.popleft()
-        return block, tuple(np.asarray(result)[: len(block)] for result in jax.tree.leaves(results))
-
-    for block, real in in_blocks(members, length * devices):
-        # A block that is shorter than the mesh is filled up too; `fetch` cuts what is not asked for.
+    def run(block: np.ndarray, real: int) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+        # A block that is shorter than the mesh is filled up too.
         padded = np.concatenate([block, np.repeat(block[:1], -len(block) % devices)])
         results = each_token(kernel, tuple(tables), tokens(padded), min(batch, len(padded) // devices), mesh, split)
-        pending.append((block[:real], results))
-        if len(pending) == IN_FLIGHT:
-            yield fetch()
-    while pending:
-        yield fetch()
+        return block[:real], tuple(np.asarray(result)[:real] for result in jax.tree.leaves(results))
+
+    at_once = workers(mesh)
+    blocks = in_blocks(members, length * devices)
+    pending: deque[Future] = deque()
+    with ThreadPoolExecutor(at_once) as pool:
+        for block, real in islice(blocks, 1):
+            yield run(block, real)  # alone: it compiles
+        for block, real in blocks:
+            pending.append(pool.submit(run, block, real))
+            if len(pending) > at_once:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
 
 def sizes(elements: int, cpu_budget: int = CACHE) -> tuple[int, int]:
