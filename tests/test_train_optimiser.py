@@ -15,8 +15,8 @@ RNG = np.random.default_rng(0)
 PARAMS = {
     "embed": {"table": jnp.asarray(RNG.normal(size=(10, 6)), jnp.float32)},
     "layers": {
-        "attn": {"o": jnp.asarray(RNG.normal(size=(2, 2, 4, 6)), jnp.float32)},
-        "mlp": {"up": jnp.asarray(RNG.normal(size=(2, 6, 8)), jnp.float32)},
+        "attn": {"o": jnp.asarray(RNG.normal(size=(2, 2, 12, 6)), jnp.float32)},
+        "mlp": {"up": jnp.asarray(RNG.normal(size=(2, 6, 24)), jnp.float32)},
     },
     "norm": {"scale": jnp.ones(6)},
 }
@@ -56,10 +56,10 @@ def test_muon_makes_the_momentum_of_each_layer_orthogonal():
     adam, _ = run("weight_decay=0", grads=GRADS[:1])
     for path in ("embed.table", "norm.scale"):
         np.testing.assert_array_equal(found[path], adam[path])
-    for path, shape in (("layers.attn.o", (2, 8, 6)), ("layers.mlp.up", (2, 6, 8))):
+    for path, shape in (("layers.attn.o", (2, 24, 6)), ("layers.mlp.up", (2, 6, 24))):
         moved = np.asarray(dict(leaves(PARAMS))[path] - found[path]).reshape(shape)
         u, _, v = np.linalg.svd(np.asarray(GRADS[0][path]).reshape(shape), full_matrices=False)
-        inner = np.einsum("lmr,lmn,lrn->lr", u, moved, v) / (0.2 * np.sqrt(8))  # the singular values
+        inner = np.einsum("lmr,lmn,lrn->lr", u, moved, v) / (0.2 * np.sqrt(24))  # the singular values
         assert (inner > 0.5).all() and (inner < 1.4).all(), path
         # the r singular values are about 1, so the mean square of the m x n entries is about 0.04 max(m, n) r / (m n)
         assert np.sqrt((moved**2).mean()) == pytest.approx(0.2, rel=0.3)
