@@ -1,6 +1,7 @@
 """How many programs may run at once: XLA's CPU client runs small matrices on one core, so one program is not enough."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import jax
@@ -20,8 +21,16 @@ def workers(mesh: Mesh | None = None) -> int:
     """
     if jax.default_backend() != "cpu":
         return OVERLAP
-    pool = sum(comm.read_text().startswith(POOL) for comm in Path("/proc/self/task").glob("*/comm"))
-    return max(1, min(cores(), pool // (2 * (mesh.size if mesh else 1))))
+    return max(1, min(cores(), _pool() // (2 * (mesh.size if mesh else 1))))
+
+
+def _pool() -> int:
+    """The threads of XLA's pool; other threads of this process may end while they are looked at."""
+    found = 0
+    for comm in Path("/proc/self/task").glob("*/comm"):
+        with suppress(OSError):
+            found += comm.read_text().startswith(POOL)
+    return found
 
 
 def cores() -> int:
