@@ -140,8 +140,9 @@ def test_a_neighbour_far_shorter_than_the_others_does_not_count(short, counts):
         np.testing.assert_allclose(weights, want, rtol=1e-4, atol=1e-5 * np.abs(want).max())
 
 
-@pytest.mark.parametrize("condition, tolerance", [(1e1, 1e-5), (1e3, 1e-4), (1e6, 1e-3)])
-def test_accuracy_falls_no_faster_than_the_condition_number(condition, tolerance):
+@pytest.mark.parametrize("condition", [1e1, 1e2, 1e3, 1e4, 1e6])
+def test_weights_are_right_to_float32_at_every_condition_number(condition):
+    """Well-conditioned rows by the refinement, the others because they are noticed: float32 alone is off by 630."""
     rng = np.random.default_rng(2)
     for k, ht in ((24, 60), (60, 24)):
         left, _ = np.linalg.qr(rng.normal(size=(k, k)))
@@ -152,7 +153,7 @@ def test_accuracy_falls_no_faster_than_the_condition_number(condition, tolerance
         e = rng.normal(size=ht).astype(np.float32)
         weights, _, _ = fitted(E, e)
         want = e.astype(np.float64) @ np.linalg.pinv(E.astype(np.float64))
-        assert np.linalg.norm(weights - want) / np.linalg.norm(want) < tolerance
+        assert np.linalg.norm(weights - want) / np.linalg.norm(want) < 1e-5
 
 
 @given(seed=st.integers(0, 2**31), n=st.sampled_from([1, 7]), s=st.sampled_from([1, 17, 80]), a=st.sampled_from([1, 6]))
