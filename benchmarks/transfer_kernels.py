@@ -160,15 +160,23 @@ def sweep(repeats: int, picture: str | None) -> None:
     n, seconds = np.log(np.array(curves["n"])).T
     print(f"time grows as n to the power of {np.polyfit(n, seconds, 1)[0]:.2f}")
     if picture:
-        from matplotlib import pyplot
+        draw(curves, picture)
 
-        figure, axes = pyplot.subplots(1, len(curves), figsize=(3 * len(curves), 3), sharey=True, layout="constrained")
-        for axis, (name, curve) in zip(axes, curves.items(), strict=True):
-            axis.loglog(*zip(*curve, strict=True), "o-")
-            axis.set(xlabel={"K": "K (mean support)"}.get(name, name))
-        axes[0].set_ylabel("seconds")
-        figure.suptitle("SALT end to end; else n 6,000, s 8,000, ht 768, hs 2048, 700 clusters", fontsize=9)
-        figure.savefig(picture, dpi=110)
+
+def draw(curves: dict[str, list[tuple[float, float]]], picture: str) -> None:
+    from matplotlib import pyplot, ticker
+
+    figure, axes = pyplot.subplots(1, len(curves), figsize=(3 * len(curves), 3), sharey=True, layout="constrained")
+    for axis, (name, curve) in zip(axes, curves.items(), strict=True):
+        axis.loglog(*zip(*sorted(curve), strict=True), "o-")
+        axis.set(xlabel={"K": "K (mean support)"}.get(name, name))
+        axis.set_xticks([x for x, _ in curve], [f"{x:,.0f}" for x, _ in curve], rotation=45)
+        axis.xaxis.set_minor_locator(ticker.NullLocator())
+    axes[0].set_ylabel("seconds")
+    axes[0].yaxis.set_minor_formatter(ticker.FormatStrFormatter("%.1f"))
+    axes[0].yaxis.set_major_formatter(ticker.FormatStrFormatter("%.1f"))
+    figure.suptitle("SALT end to end; else n 6,000, s 8,000, ht 768, hs 2048, 700 clusters", fontsize=9)
+    figure.savefig(picture, dpi=110)
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Int
+from threadpoolctl import threadpool_limits
 
 from saltjax.transfer.blocks import in_blocks
 from saltjax.transfer.workers import workers
@@ -85,7 +86,8 @@ def over_blocks(
     at_once = workers(mesh)
     blocks = in_blocks(members, length * devices)
     pending: deque[Future] = deque()
-    with ThreadPoolExecutor(at_once) as pool:
+    # LAPACK's small factors on one thread each: its own threads would wait for each other on cores that are all in use.
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(at_once) as pool:
         for block, real in islice(blocks, 1):
             yield run(block, real)  # alone: it compiles
         for block, real in blocks:
