@@ -25,7 +25,7 @@ def test_small_numbers_are_numbers(text):
 
 
 def test_yaml_and_flat_round_trip(tmp_path):
-    config = AdaptConfig(learning_rate=3e-5, trainable="embeddings", mesh=MeshConfig(2, -1, 2))
+    config = AdaptConfig(learning_rate=3e-5, trainable="embeddings", unroll=True, mesh=MeshConfig(2, -1, 2))
     (tmp_path / "c.yaml").write_text(to_yaml(config))
     assert read_config(tmp_path / "c.yaml") == config
     assert from_flat(to_flat(config)) == config
@@ -49,6 +49,7 @@ def test_yaml_and_flat_round_trip(tmp_path):
         ("mesh.data=0", "at least 1, or -1"),
         ("compute_dtype=float16", "float32, bfloat16"),
         ("remat=all", "none, block, dots"),
+        ("unroll=1", "unroll=1 is neither true nor false"),
         ("trainable=[1, 2]", "not a text"),
         ("steps", "key=value"),
         ("accumulate=3", "must divide batch_size=32"),

@@ -198,7 +198,10 @@ def _checked(key: str, value: Any, where: str = "") -> Any:
         read_stages(value)
         return value
     kind = type(defaults[key])
-    if kind is str:
+    if kind is bool:
+        if not isinstance(value, bool):
+            raise UserError(f"{where}{key}={value!r} is neither true nor false")
+    elif kind is str:
         if isinstance(value, bool) or not isinstance(value, str | int):
             raise UserError(f"{where}{key}={value!r} is not a text, as in {key}={defaults[key]}")
         value = str(value)
