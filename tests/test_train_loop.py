@@ -265,7 +265,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_
             params["norm"]["scale"] = params["norm"]["scale"] * jnp.nan
         return {}
 
-    with pytest.raises(UserError, match=r"loss is nan at step 4; the last good checkpoint is step 2"):
+    with pytest.raises(UserError, match=r"loss is nan at step 4; the last whole checkpoint is step 2"):
         train(fresh_model(), fresh_batches(), run, score)
     assert checkpoint.steps(run.checkpoints) == [2]
 
