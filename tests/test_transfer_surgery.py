@@ -147,7 +147,8 @@ def test_any_architecture(tmp_path, source, target, method):
 
     source(tmp_path / "s")
     target(tmp_path / "t")
-    record = api.transfer(tmp_path / "s", tmp_path / "t", tmp_path / "out", method=method, neighbours="plm")
+    options = {"neighbours": "plm"} if method == "salt" else {}
+    record = api.transfer(tmp_path / "s", tmp_path / "t", tmp_path / "out", method=method, options=options)
     assert record["tokens"]["fitted"] > 100
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")

@@ -69,4 +69,4 @@ def real(source: str, target: str, aux: str) -> Problem:
     llm, plm = open_patient(locate(source)), open_patient(locate(target))
     posed = pose(llm.vocabulary, plm.vocabulary, plm.embedding(), "aux", load_auxiliary(aux))
     table = np.asarray(llm.embedding()[posed.anchors_source], np.float32)
-    return Problem(posed.space_new, posed.space_anchors, posed.plm_new, posed.plm_anchors, table)
+    return Problem(posed.aux_new, posed.aux_anchors, posed.plm_new, posed.plm_anchors, table)

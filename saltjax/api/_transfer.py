@@ -5,7 +5,7 @@ import importlib.metadata
 import resource
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,9 @@ from saltjax.data.corpus import TextFile
 from saltjax.errors import UserError
 from saltjax.hub.directory import whole_directory
 from saltjax.hub.locate import locate
-from saltjax.transfer.initialisation import Initialisation, Rule
-from saltjax.transfer.methods.gaussian import Gaussian
-from saltjax.transfer.methods.salt import salt
+from saltjax.transfer.choose import find, options_of, rule, settled, typed
+from saltjax.transfer.initialisation import Initialisation
+from saltjax.transfer.material import Material
 from saltjax.transfer.problem import Problem, Space, pose
 from saltjax.transfer.report import describe_vocabulary, support_quantiles, write_card, write_json, write_tokens
 from saltjax.transfer.surgery import Patient, open_patient, operate
@@ -30,7 +30,6 @@ from saltjax.vocab.geometry import geometry, warning
 from saltjax.vocab.vocabulary import Vocabulary, normalizer_of, word
 
 Paths = Sequence[str | Path]
-METHODS = ("salt", "gaussian")
 
 
 def transfer(
@@ -42,7 +41,8 @@ def transfer(
     aux_text: Paths = (),
     method: str = "salt",
     head: str = "auto",
-    neighbours: str = "aux",
+    options: Mapping[str, Any] | None = None,
+    neighbours: str | None = None,
     fuzzy: bool = False,
     seed: int = 0,
     overwrite: bool = False,
@@ -58,26 +58,30 @@ def transfer(
     not exist, or is as it was.
     """
     started = time.perf_counter()
-    if method not in METHODS:
-        raise UserError(f"--method {method} is not known; there are {' and '.join(METHODS)}")
     if head != "auto":
         raise UserError(f"--head {head} is not known; there is auto (the same mixture weights for the head)")
-    if neighbours not in ("aux", "plm"):
-        raise UserError(f"--neighbours {neighbours} is not known; there are aux and plm")
-    space: Space = "none" if method == "gaussian" else "aux" if neighbours == "aux" else "plm"
+    chosen, space = _chosen(method, options, neighbours)
     with whole_directory(out, overwrite) as partial:
         patient, donor = open_patient(locate(source)), open_patient(locate(target))
         auxiliary = _auxiliary(aux, aux_text, donor, seed) if space == "aux" else None
         problem = pose(patient.vocabulary, donor.vocabulary, donor.embedding(), space, auxiliary, fuzzy)
+        material = Material(
+            source_tokenizer=patient.tokenizer,
+            target_tokenizer=donor.tokenizer,
+            auxiliary=auxiliary,
+            seed=seed,
+            mesh=_accelerators(),
+        )
+        problem, initialiser = settled(problem, rule(method, problem, material, chosen))
         warnings = _warnings(problem, space, auxiliary)
-        rule = salt(problem, _accelerators()) if method == "salt" else _gaussian(problem, seed)
-        initialisation = Initialisation(problem, rule, seed)
+        initialisation = Initialisation(problem, initialiser, seed)
         notes = operate(patient, donor, initialisation, partial)
         record = {
             "settings": {
                 "source": str(source),
                 "target": str(target),
                 "method": method,
+                "options": chosen,
                 "head": head,
                 "neighbours": space,
                 "fuzzy": fuzzy,
@@ -85,7 +89,7 @@ def transfer(
             },
             "method": method,
             "tokens": problem.counts,
-            "k": support_quantiles(rule),
+            "k": support_quantiles(initialiser),
             "anchors": len(problem.anchors_source),
             "source": _fingerprint(patient),
             "target": _fingerprint(donor),
@@ -139,6 +143,14 @@ def inspect(
     }
 
 
+def _chosen(method: str, options: Mapping[str, Any] | None, neighbours: str | None) -> tuple[dict[str, Any], Space]:
+    """All options of the method with their values, and the space that must describe its tokens."""
+    given = {**(options or {}), **({"neighbours": neighbours} if neighbours else {})}
+    chosen = options_of(method) | typed(method, given)
+    space = find(method).space
+    return chosen, "plm" if chosen.get("neighbours") == "plm" else space
+
+
 def _auxiliary(aux: str | Path | None, aux_text: Paths, donor: Patient, seed: int) -> Auxiliary:
     if aux and aux_text:
         raise UserError("--aux and --aux-text are two ways to the same thing: give one of them")
@@ -158,7 +170,7 @@ def _auxiliary(aux: str | Path | None, aux_text: Paths, donor: Patient, seed: in
 
 
 def _warnings(problem: Problem, space: Space, auxiliary: Auxiliary | None) -> list[str]:
-    flat = warning(geometry(problem.space_anchors)) if space == "aux" else None
+    flat = warning(geometry(problem.aux_anchors)) if space == "aux" and problem.aux_anchors is not None else None
     return [*problem.warnings, *(auxiliary.notes if auxiliary else []), *([flat] if flat else [])]
 
 
@@ -166,11 +178,6 @@ def _accelerators() -> Mesh | None:
     """All accelerators of this machine, if there are several. (A CPU's cores work together on one device.)"""
     devices = jax.local_devices()
     return Mesh(np.array(devices), ("tokens",)) if len(devices) > 1 and devices[0].platform != "cpu" else None
-
-
-def _gaussian(problem: Problem, seed: int) -> Rule:
-    used = np.array([token.id for token in problem.source.tokens], np.int32)
-    return Gaussian(len(problem.new), used, seed)
 
 
 def _fingerprint(patient: Patient) -> dict[str, Any]:

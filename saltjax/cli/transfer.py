@@ -1,5 +1,6 @@
 """saltjax transfer SOURCE TARGET OUT"""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,9 @@ Aux = Annotated[Path | None, typer.Option("--aux", help="fastText vectors of the
 AuxText = Annotated[
     list[Path] | None, typer.Option("--aux-text", help="Or text of the target language (FILE...) to train them on.")
 ]
-Neighbours = Annotated[str, typer.Option(help="Where neighbours are sought: aux (the paper) or plm (the PLM's rows).")]
+Neighbours = Annotated[
+    str | None, typer.Option(help="Where neighbours are sought: aux (the paper) or plm (the PLM's rows).")
+]
 Fuzzy = Annotated[bool, typer.Option("--fuzzy", help="Also match tokens that differ in case or word start only.")]
 
 
@@ -24,9 +27,13 @@ def transfer(
     out: Annotated[Path, typer.Argument(help="The new model's directory.")],
     aux: Aux = None,
     aux_text: AuxText = None,
-    method: Annotated[str, typer.Option(help="salt or gaussian.")] = "salt",
+    method: Annotated[str, typer.Option(help="How new rows are made: see docs/methods.md.")] = "salt",
     head: Annotated[str, typer.Option(help="Rows of an untied head: auto (the same mixture weights).")] = "auto",
-    neighbours: Neighbours = "aux",
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", metavar="KEY=VALUE", help="A setting of the method; can be given again."),
+    ] = None,
+    neighbours: Neighbours = None,
     fuzzy: Fuzzy = False,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
@@ -51,6 +58,7 @@ def transfer(
         aux=aux,
         aux_text=aux_text or (),
         method=method,
+        options=_pairs(option or ()),
         head=head,
         neighbours=neighbours,
         fuzzy=fuzzy,
@@ -74,3 +82,12 @@ def transfer(
         )
 
     emit(record, as_json, show)
+
+
+def _pairs(options: Sequence[str]) -> dict[str, str]:
+    from saltjax.errors import UserError
+
+    wrong = [option for option in options if "=" not in option]
+    if wrong:
+        raise UserError(f"--option {wrong[0]} must be KEY=VALUE")
+    return dict(option.split("=", 1) for option in options)

@@ -25,9 +25,16 @@ class Problem:
     the source has not, unused tokens, special tokens without a counterpart, holes in the numbering and, when
     neighbours are sought in the auxiliary space, tokens that it cannot compose).
 
-    Anchors are the shared tokens that are described in every space; `anchors_source` and `anchors_target` [s] are
-    their ids. Neighbours are sought in `space_new` [n, a] against `space_anchors` [s, a]; `plm_new` [n, ht] and
-    `plm_anchors` [s, ht] are rows of the PLM's embedding.
+    Anchors are the shared tokens that are described in every space; they are all that a rule may know of the overlap.
+
+    Properties of the s anchors: `anchors_source` and `anchors_target` [s], their ids; `plm_anchors` [s, ht], their rows
+    of the PLM's embedding; `aux_anchors` [s, a], their auxiliary vectors, or None without an auxiliary space.
+
+    Properties of the n new tokens, in one order: `new` [n], their target ids; `plm_new` [n, ht]; `aux_new` [n, a] or
+    None; `hidden` [n], the source token whose row is the answer where an anchor plays a new token (it was held out to
+    score a rule) and -1 everywhere else. A rule must act as though the source had no row for a token's `hidden`.
+
+    All else belongs to the vocabularies and stays as it is when anchors are held out.
     """
 
     source: Vocabulary
@@ -37,10 +44,11 @@ class Problem:
     fallback: Int[np.ndarray, " m"]
     anchors_source: Int[np.ndarray, " s"]
     anchors_target: Int[np.ndarray, " s"]
-    space_new: Float[np.ndarray, "n a"]
-    space_anchors: Float[np.ndarray, "s a"]
     plm_new: Float[np.ndarray, "n ht"]
     plm_anchors: Float[np.ndarray, "s ht"]
+    aux_new: Float[np.ndarray, "n a"] | None
+    aux_anchors: Float[np.ndarray, "s a"] | None
+    hidden: Int[np.ndarray, " n"]
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -54,6 +62,31 @@ class Problem:
         }
 
 
+def rows_in_use(problem: Problem) -> Int[np.ndarray, " u"]:
+    """The source rows that a rule may look at: those of the source's tokens, but none that is hidden."""
+    used = np.array([token.id for token in problem.source.tokens], np.int32)
+    return np.setdiff1d(used, problem.hidden)
+
+
+def described(problem: Problem, space: str) -> tuple[Float[np.ndarray, "n a"], Float[np.ndarray, "s a"]]:
+    """(new, anchors) in the space "aux", the auxiliary vectors, or "plm", the PLM's rows less the anchors' mean.
+
+    Raises UserError when the space is unknown or there are no auxiliary vectors.
+    """
+    match space:
+        case "aux":
+            if problem.aux_new is None or problem.aux_anchors is None:
+                raise UserError(
+                    "neighbours are sought in an auxiliary space: give --aux or --aux-text, or --neighbours plm"
+                )
+            return problem.aux_new, problem.aux_anchors
+        case "plm":
+            mean = problem.plm_anchors.mean(axis=0)
+            return problem.plm_new - mean, problem.plm_anchors - mean
+        case _:
+            raise UserError(f"neighbours={space} is not known; there are aux and plm")
+
+
 def pose(
     source: Vocabulary,
     target: Vocabulary,
@@ -64,8 +97,9 @@ def pose(
 ) -> Problem:
     """Sort the target vocabulary into copied, special, new and fallback tokens, and look up their descriptions.
 
-    `space` says where neighbours are sought: "aux", the auxiliary vectors of the tokens' surface texts (the paper);
-    "plm", the PLM's own rows less the mean over the anchors (our option); "none" for methods without neighbours.
+    `space` says what must describe a token so that it can be an anchor or be fitted: "aux", an auxiliary vector of its
+    surface text and a row of the PLM; "plm", the row alone; "none", nothing. Auxiliary vectors are looked up whenever
+    there is an `auxiliary`; a token that has none there has zeros.
 
     Raises UserError when no token is shared, or none of the shared ones can be described.
     """
@@ -78,23 +112,18 @@ def pose(
     tokens = {token.id: token for token in target.tokens}
     wanted = [t.id for t in target.tokens if t.kind in ("text", "bytes") and t.id not in overlap.shared]
     shared = list(overlap.shared)
-    if space == "aux":
-        if auxiliary is None:
-            raise UserError(
-                "neighbours are sought in an auxiliary space: give --aux or --aux-text, or --neighbours plm"
-            )
-        vectors = auxiliary.vectors([word(tokens[i]) for i in (*shared, *wanted)])
-    else:
-        vectors = np.asarray(plm_table[[*shared, *wanted]], np.float32)
+    if space == "aux" and auxiliary is None:
+        raise UserError("neighbours are sought in an auxiliary space: give --aux or --aux-text, or --neighbours plm")
+    aux = auxiliary.vectors([word(tokens[i]) for i in (*shared, *wanted)]) if auxiliary else None
     # A zero vector is no description. A zero PLM row has no direction: as an anchor it says nothing, as a new token
     # its least-squares row would be zero as well.
     plm_rows = np.asarray(plm_table[[*shared, *wanted]], np.float32)
-    described = vectors.any(axis=1) & plm_rows.any(axis=1) if space != "none" else np.ones(len(vectors), bool)
-    is_shared = np.arange(len(vectors)) < len(shared)
-    anchors, new = is_shared & described, ~is_shared & described
+    known = np.asarray(plm_rows.any(axis=1) if space != "none" else np.ones(len(plm_rows), bool))
+    if space == "aux" and aux is not None:
+        known = known & aux.any(axis=1)
+    is_shared = np.arange(len(known)) < len(shared)
+    anchors, new = is_shared & known, ~is_shared & known
     ids = np.array([*shared, *wanted], np.int32)
-    if space == "plm":
-        vectors = vectors - vectors[anchors].mean(axis=0)
     solved = {*shared, *overlap.special, *ids[new].tolist()}
     problem = Problem(
         source=source,
@@ -104,10 +133,11 @@ def pose(
         fallback=np.array([i for i in range(target.size) if i not in solved], np.int32),
         anchors_source=np.array([overlap.shared[i] for i in ids[anchors].tolist()], np.int32),
         anchors_target=ids[anchors],
-        space_new=vectors[new],
-        space_anchors=vectors[anchors],
         plm_new=plm_rows[new],
         plm_anchors=plm_rows[anchors],
+        aux_new=None if aux is None else aux[new],
+        aux_anchors=None if aux is None else aux[anchors],
+        hidden=np.full(int(new.sum()), -1, np.int32),
     )
     if not len(problem.anchors_source):
         raise UserError(

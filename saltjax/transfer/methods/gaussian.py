@@ -6,6 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
+from saltjax.transfer.material import Material
+from saltjax.transfer.problem import Problem, rows_in_use
+
 BLOCK = 4096  # rows in memory as float64
 
 
@@ -38,6 +41,11 @@ class Gaussian:
             members = np.arange(start, min(start + BLOCK, self.count), dtype=np.int32)
             draws = random.standard_normal((len(members), len(values)), np.float32)
             yield members, slice(None), (mean + draws @ factor).astype(np.float32)
+
+
+def gaussian(problem: Problem, material: Material, *, eps: float = 1e-5) -> Gaussian:
+    """See `Gaussian`."""
+    return Gaussian(len(problem.new), rows_in_use(problem), material.seed, eps)
 
 
 def _moments(

@@ -5,9 +5,10 @@ from jax.sharding import Mesh
 from jaxtyping import Array
 
 from saltjax.transfer.leastsquares import solve
+from saltjax.transfer.material import Material
 from saltjax.transfer.mixture import Mixture
-from saltjax.transfer.neighbours import neighbours
-from saltjax.transfer.problem import Problem
+from saltjax.transfer.neighbours import neighbours as nearest
+from saltjax.transfer.problem import Problem, described
 
 
 def salt_mixture(
@@ -42,7 +43,7 @@ def salt_mixture(
     }
     _check(arrays)
     new_na, shared_sa, new_nt, shared_st = arrays.values()
-    indices, support = neighbours(new_na, shared_sa, mesh)
+    indices, support = nearest(new_na, shared_sa, mesh)
     weights, residual, _ = solve(new_nt, shared_st, indices, support, mesh)
     return Mixture(indices, weights, support, residual, mesh)
 
@@ -66,7 +67,11 @@ def _check(arrays: dict[str, np.ndarray]) -> None:
             raise ValueError(f"{name} holds values that are not finite")
 
 
-def salt(problem: Problem, mesh: Mesh | None = None) -> Mixture:
-    """SALT for a posed problem: a mixture over source token ids."""
-    mixture = salt_mixture(problem.space_new, problem.space_anchors, problem.plm_new, problem.plm_anchors, mesh)
+def salt(problem: Problem, material: Material, *, neighbours: str = "aux") -> Mixture:
+    """SALT for a posed problem: a mixture over source token ids.
+
+    `neighbours`: "aux", the paper's auxiliary space; "plm", the PLM's rows less the anchors' mean (our option).
+    """
+    new, anchors = described(problem, neighbours)
+    mixture = salt_mixture(new, anchors, problem.plm_new, problem.plm_anchors, material.mesh)
     return mixture.over(problem.anchors_source)

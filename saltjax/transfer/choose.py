@@ -1,0 +1,117 @@
+"""Which method: one name, one line on it, one case."""
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from saltjax.errors import UserError
+from saltjax.transfer.initialisation import Rule
+from saltjax.transfer.material import Material
+from saltjax.transfer.methods.gaussian import gaussian
+from saltjax.transfer.methods.salt import salt
+from saltjax.transfer.mixture import Mixture
+from saltjax.transfer.problem import Problem, Space
+
+METHODS = ("salt", "gaussian")
+
+
+class Method(NamedTuple):
+    """initialise: (problem, material, **options) -> a rule; its keyword-only arguments are the method's options.
+    space: what must describe a token (`problem.pose`). line: what a row is."""
+
+    initialise: Callable[..., Rule]
+    space: Space
+    line: str
+
+
+def find(name: str) -> Method:
+    """The method of this name. Raises UserError, naming the nearest."""
+    match name:
+        case "salt":
+            return Method(salt, "aux", "least squares in the PLM over the sparsemax neighbours of an auxiliary space")
+        case "gaussian":
+            return Method(gaussian, "none", "N(mean, eps covariance) of the source rows")
+        case _:
+            near = difflib.get_close_matches(name, METHODS, 1)
+            raise UserError(
+                f"--method {name} is not known; "
+                + (f"did you mean {near[0]}? " if near else "")
+                + f"There are {', '.join(METHODS)}"
+            )
+
+
+def rule(
+    method: str, problem: Problem, material: Material | None = None, options: Mapping[str, Any] | None = None
+) -> Rule:
+    """The rule that `method` makes of a posed problem, which may have held-out anchors among its new tokens.
+
+    `options` are the method's own (see `options_of`); values may be strings as a command line has them. A `Mixture`
+    that this returns may have tokens of support 0: the method has nothing to say about them (see `settled`).
+
+    Raises UserError: unknown method or option, a value of the wrong type, or material that is missing.
+    """
+    chosen, values = find(method), typed(method, options or {})
+    try:
+        return chosen.initialise(problem, material or Material(), **values)
+    except UserError as error:
+        raise UserError(f"--method {method}: {error}") from None
+
+
+def settled(problem: Problem, rule: Rule) -> tuple[Problem, Rule]:
+    """Tokens that the rule has nothing to say about (support 0) become fallback tokens, counted, with a warning."""
+    if not isinstance(rule, Mixture) or rule.support.all():
+        return problem, rule
+    kept = np.flatnonzero(rule.support)
+    left = np.delete(problem.new, kept)
+    message = f"the method has nothing to say about {len(left)} of {len(problem.new)} new tokens: their rows are random"
+    return (
+        replace(
+            problem,
+            new=problem.new[kept],
+            hidden=problem.hidden[kept],
+            plm_new=problem.plm_new[kept],
+            aux_new=None if problem.aux_new is None else problem.aux_new[kept],
+            fallback=np.sort(np.concatenate([problem.fallback, left])),
+            warnings=[*problem.warnings, message],
+        ),
+        replace(
+            rule,
+            indices=rule.indices[kept],
+            weights=rule.weights[kept],
+            support=rule.support[kept],
+            residual=None if rule.residual is None else rule.residual[kept],
+        ),
+    )
+
+
+def options_of(method: str) -> dict[str, Any]:
+    """The method's options and their defaults: the keyword-only arguments of its function."""
+    parameters = inspect.signature(find(method).initialise).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def typed(method: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with each value in its default's type. Raises UserError."""
+    known = options_of(method)
+    try:
+        return {name: _typed(name, value, known) for name, value in options.items()}
+    except UserError as error:
+        raise UserError(f"--method {method}: {error}") from None
+
+
+def _typed(name: str, value: Any, known: Mapping[str, Any]) -> Any:
+    if name not in known:
+        raise UserError(f"option {name} is not known; there are {', '.join(known) or 'none'}")
+    kind = type(known[name])
+    if kind is bool and isinstance(value, str):
+        if value.lower() not in ("true", "false"):
+            raise UserError(f"option {name}={value} must be true or false")
+        return value.lower() == "true"
+    try:
+        return kind(value)
+    except ValueError:
+        raise UserError(f"option {name}={value} must be of type {kind.__name__}") from None
