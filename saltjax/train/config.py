@@ -1,8 +1,6 @@
 """What a run is asked to do: one frozen dataclass, filled from YAML, then from `key=value` on the command line."""
 
 import dataclasses
-import difflib
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ import yaml
 
 from saltjax.data.mixture import Corpus, corpora
 from saltjax.errors import UserError
+from saltjax.train.checks import checked, consistent
 from saltjax.train.stages import Stage, in_steps, read_stages
 from saltjax.train.yamlfile import Loader, flatten, load_yaml
 
@@ -104,29 +103,16 @@ MAY_CHANGE = (
     "mesh.",
 )
 
-_AT_LEAST: dict[str, float] = {
-    "steps": 0, "batch_size": 1, "seq_len": 2, "learning_rate": 0, "warmup_steps": 0, "final_learning_rate_ratio": 0,
-    "weight_decay": 0, "clip_norm": 0, "beta1": 0, "beta2": 0, "embeddings_first": 0, "seed": 0, "eval_every": 0,
-    "checkpoint_every": 0, "keep_checkpoints": 1, "log_every": 1, "decay_steps": 0, "z_loss": 0, "accumulate": 1,
-    "embedding_learning_rate_ratio": 0, "lora.rank": 1, "lora.alpha": 0,
-}  # fmt: skip
-_ONE_OF = {
-    "compute_dtype": ("auto", "float32", "bfloat16"), "remat": ("none", "block", "dots"),
-    "schedule": ("cosine", "constant", "wsd"), "optimizer": ("adamw", "adafactor", "lion", "muon"),
-    "moments_dtype": ("float32", "bfloat16"),
-}  # fmt: skip
-_BELOW = {"beta1": 1, "beta2": 1}
-
 
 def read_config(path: str | Path | None, overrides: Sequence[str] = ()) -> AdaptConfig:
     """The defaults, then the YAML file, then `key=value` overrides (dotted names: `mesh.fsdp=4`).
 
     UserError: unreadable file, unknown key (the nearest one is named), a value of the wrong type or out of range.
     """
-    values: dict[str, Any] = {}
+    defaults, values = to_flat(AdaptConfig()), dict[str, Any]()
     if path is not None:
         for key, value in flatten(_read_yaml(Path(path))):
-            values[key] = _checked(key, value, f"{path}: ")
+            values[key] = checked(key, value, defaults, f"{path}: ")
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
@@ -135,25 +121,8 @@ def read_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Adapt
             value = yaml.load(text, Loader)
         except yaml.YAMLError:
             value = text
-        values[key] = _checked(key, value)
-    return _consistent(from_flat(values))
-
-
-def _consistent(config: AdaptConfig) -> AdaptConfig:
-    """UserError for settings that do not go together."""
-    if config.batch_size % config.accumulate:
-        raise UserError(f"accumulate={config.accumulate} must divide batch_size={config.batch_size}")
-    if config.embeddings_first and config.stages:
-        raise UserError("embeddings_first is short for a first stage; give either it or stages")
-    in_steps(config.stages, config.steps)
-    if config.decay_steps and config.schedule != "wsd":
-        raise UserError(f"decay_steps={config.decay_steps} belongs to schedule=wsd, not to {config.schedule}")
-    if config.moments_dtype == "bfloat16" and config.beta2 > 0.99 and config.optimizer in ("adamw", "muon"):
-        raise UserError(
-            f"beta2={config.beta2} changes a second moment by less than bfloat16 resolves; "
-            "use beta2=0.99 or less, or moments_dtype=float32"
-        )
-    return config
+        values[key] = checked(key, value, defaults)
+    return consistent(from_flat(values))
 
 
 def to_flat(config: AdaptConfig) -> dict[str, Any]:
@@ -184,40 +153,3 @@ def _read_yaml(path: Path) -> dict:
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected lines of `key: value`, found {content!r}")
     return content
-
-
-def _checked(key: str, value: Any, where: str = "") -> Any:
-    """`value` in the type of the default of `key`; UserError that names both."""
-    defaults = to_flat(AdaptConfig())
-    if key not in defaults:
-        near = difflib.get_close_matches(key, defaults, n=1, cutoff=0.0)[0]
-        raise UserError(f"{where}unknown setting {key!r}; the nearest one is {near!r}")
-    if key == "data":
-        return corpora(value)
-    if key == "stages":
-        read_stages(value)
-        return value
-    kind = type(defaults[key])
-    if kind is bool:
-        if not isinstance(value, bool):
-            raise UserError(f"{where}{key}={value!r} is neither true nor false")
-    elif kind is str:
-        if isinstance(value, bool) or not isinstance(value, str | int):
-            raise UserError(f"{where}{key}={value!r} is not a text, as in {key}={defaults[key]}")
-        value = str(value)
-    elif isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise UserError(f"{where}{key}={value!r} is not a number, as in {key}={defaults[key]}")
-    elif kind is int and value != int(value):
-        raise UserError(f"{where}{key}={value!r} is not a whole number, as in {key}={defaults[key]}")
-    value = kind(value)
-    if key == "cache" and "://" in value:
-        raise UserError(f"{where}{key}={value} must be a local directory: token ids are memory-mapped")
-    if key.startswith("mesh.") and value != -1 and value < 1:
-        raise UserError(f"{where}{key}={value} must be at least 1, or -1 for all devices that are left")
-    if key in _AT_LEAST and value < _AT_LEAST[key]:
-        raise UserError(f"{where}{key}={value} must be at least {_AT_LEAST[key]}")
-    if key in _BELOW and value >= _BELOW[key]:
-        raise UserError(f"{where}{key}={value} must be below {_BELOW[key]}")
-    if key in _ONE_OF and value not in _ONE_OF[key]:
-        raise UserError(f"{where}{key}={value} is not one of {', '.join(_ONE_OF[key])}")
-    return value
