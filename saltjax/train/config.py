@@ -68,6 +68,8 @@ class AdaptConfig:
     eval_every: int = 250  # 0: only before the first and after the last step
     checkpoint_every: int = 500  # 0: only after the last step
     keep_checkpoints: int = 3
+    keep_best: str = "none"  # or mean, or the name of a held-out text: its lowest bits per byte are kept too
+    checkpoints: str = ""  # where they are kept, also gs://...; "": RUN/checkpoints
     log_every: int = 10
     data: tuple[Corpus, ...] = ()  # what to learn from, with weights; the command line's --text and --tfds instead
     cache: str = "~/.cache/saltjax/tokens"  # where token ids are kept, a local directory
@@ -98,6 +100,7 @@ MAY_CHANGE = (
     "eval_every",
     "checkpoint_every",
     "keep_checkpoints",
+    "keep_best",
     "log_every",
     "cache",
     "mesh.",
