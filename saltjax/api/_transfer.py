@@ -15,6 +15,8 @@ from jax.sharding import Mesh
 from rich.console import Console
 from rich.progress import Progress
 
+from saltjax.api._bilingual import bilingual
+from saltjax.api._fertility import fertility
 from saltjax.data.corpus import TextFile
 from saltjax.errors import UserError
 from saltjax.hub.directory import whole_directory
@@ -22,12 +24,12 @@ from saltjax.hub.locate import locate
 from saltjax.transfer.choose import find, options_of, rule, settled, typed
 from saltjax.transfer.initialisation import Initialisation
 from saltjax.transfer.material import Material
-from saltjax.transfer.problem import Problem, Space, pose
+from saltjax.transfer.problem import Problem, Space, pose, with_nothing_copied
 from saltjax.transfer.report import describe_vocabulary, support_quantiles, write_card, write_json, write_tokens
 from saltjax.transfer.surgery import Patient, open_patient, operate
 from saltjax.vocab.auxiliary import Auxiliary, load_auxiliary, train_auxiliary
 from saltjax.vocab.geometry import geometry, warning
-from saltjax.vocab.vocabulary import Vocabulary, normalizer_of, word
+from saltjax.vocab.vocabulary import normalizer_of
 
 Paths = Sequence[str | Path]
 
@@ -44,6 +46,10 @@ def transfer(
     options: Mapping[str, Any] | None = None,
     neighbours: str | None = None,
     fuzzy: bool = False,
+    dictionary: str | Path | None = None,
+    source_aux: str | Path | None = None,
+    parallel: str | Path | None = None,
+    alignments: str | Path | None = None,
     seed: int = 0,
     overwrite: bool = False,
 ) -> dict[str, Any]:
@@ -51,7 +57,8 @@ def transfer(
 
     Source and target are directories or hub ids. `aux` (fastText .bin or .vec) or `aux_text` (files to train on)
     describe the target language's words; `neighbours="plm"` needs neither. `head="auto"` gives the rows of an untied
-    head the same mixture weights as the input rows.
+    head the same mixture weights as the input rows. `dictionary` (source word, target word) adds anchors;
+    `source_aux`, `parallel` and `alignments` are what bilingual methods ask for (docs/vocabulary.md).
 
     Returns out, method, seconds, tokens{total, copied, fitted, special, fallback}, k{median, p90, max} (null without
     neighbours), anchors, peak_memory_bytes, warnings, and what `transfer.json` holds. Raises UserError; `out` then does
@@ -63,9 +70,14 @@ def transfer(
     chosen, space = _chosen(method, options, neighbours)
     with whole_directory(out, overwrite) as partial:
         patient, donor = open_patient(locate(source)), open_patient(locate(target))
-        auxiliary = _auxiliary(aux, aux_text, donor, seed) if space == "aux" else None
-        problem = pose(patient.vocabulary, donor.vocabulary, donor.embedding(), space, auxiliary, fuzzy)
+        auxiliary = _auxiliary(aux, aux_text, donor, seed) if space == "aux" or aux or aux_text else None
+        languages, found = bilingual(dictionary, source_aux, parallel, alignments)
+        pairs = languages.get("dictionary", ())
+        problem = pose(patient.vocabulary, donor.vocabulary, donor.embedding(), space, auxiliary, fuzzy, pairs)
+        if not find(method).copies:
+            problem = with_nothing_copied(problem)
         material = Material(
+            **languages,
             source_tokenizer=patient.tokenizer,
             target_tokenizer=donor.tokenizer,
             auxiliary=auxiliary,
@@ -93,7 +105,9 @@ def transfer(
             "anchors": len(problem.anchors_source),
             "source": _fingerprint(patient),
             "target": _fingerprint(donor),
+            "translated": len(problem.overlap.translated),
             "auxiliary": auxiliary.source if auxiliary else None,
+            **found,
             "warnings": warnings,
             "notes": notes,
             "versions": {
@@ -138,7 +152,7 @@ def inspect(
         "tokens": counts,
         "anchors": len(problem.anchors_source),
         "coverage": 1 - counts["fallback"] / counts["total"],
-        "fertility": _fertility(patient, donor, aux_text),
+        "fertility": fertility(patient, donor, aux_text),
         "warnings": _warnings(problem, space, auxiliary),
     }
 
@@ -193,29 +207,6 @@ def _fingerprint(patient: Patient) -> dict[str, Any]:
 
 def _new_embedding(directory: Path) -> np.ndarray:
     return open_patient(directory).embedding()
-
-
-def _fertility(patient: Patient, donor: Patient, aux_text: Paths) -> dict[str, Any]:
-    """Tokens a whitespace-separated word, on up to 200,000 characters of text."""
-    if aux_text:
-        text, name, size = [], str(aux_text[0]), 0
-        for document in TextFile(Path(aux_text[0])).documents():
-            text.append(document[: 200_000 - size])
-            size += len(text[-1])
-            if size >= 200_000:
-                break
-        sample = "\n".join(text)
-    else:
-        name = "the target vocabulary's own words"
-        sample = " ".join(_whole_words(donor.vocabulary))
-    words = len(sample.split()) or 1
-    count = lambda tokenizer: len(tokenizer.backend_tokenizer.encode(sample, add_special_tokens=False).ids)  # noqa: E731
-    return {"source": count(patient.tokenizer) / words, "target": count(donor.tokenizer) / words, "text": name}
-
-
-def _whole_words(vocabulary: Vocabulary) -> list[str]:
-    starts = (t for t in vocabulary.tokens if t.surface is not None and t.surface.word_start)
-    return [text for text in map(word, starts) if text and text.isalpha()]
 
 
 def _peak_memory() -> int:

@@ -20,6 +20,20 @@ Neighbours = Annotated[
 ]
 Fuzzy = Annotated[bool, typer.Option("--fuzzy", help="Also match tokens that differ in case or word start only.")]
 
+Dictionary = Annotated[
+    Path | None,
+    typer.Option("--dictionary", metavar="FILE", help="Words of both languages, SOURCE's first: more anchors."),
+]
+SourceAux = Annotated[
+    Path | None, typer.Option("--source-aux", metavar="FILE", help="fastText vectors of SOURCE's language.")
+]
+Parallel = Annotated[
+    Path | None, typer.Option("--parallel", metavar="FILE", help="Parallel text, source ||| target, and its word ...")
+]
+Alignments = Annotated[
+    Path | None, typer.Option("--alignments", metavar="FILE", help="... alignments, from eflomal or fast_align.")
+]
+
 
 def transfer(
     source: Source,
@@ -35,6 +49,10 @@ def transfer(
     ] = None,
     neighbours: Neighbours = None,
     fuzzy: Fuzzy = False,
+    dictionary: Dictionary = None,
+    source_aux: SourceAux = None,
+    parallel: Parallel = None,
+    alignments: Alignments = None,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
     as_json: Json = False,
@@ -62,6 +80,10 @@ def transfer(
         head=head,
         neighbours=neighbours,
         fuzzy=fuzzy,
+        dictionary=dictionary,
+        source_aux=source_aux,
+        parallel=parallel,
+        alignments=alignments,
         seed=seed,
         overwrite=overwrite,
     )
@@ -74,6 +96,7 @@ def transfer(
             ("tokens", f"{tokens['total']:,}"),
             ("copied", f"{tokens['copied']:,}  (rows of the same surface, bit for bit)"),
             ("fitted", f"{tokens['fitted']:,}  ({record['method']}, {record['anchors']:,} anchors)"),
+            ("translated", record["translated"] and f"{record['translated']:,}  (copied anchors of the dictionary)"),
             ("special", f"{tokens['special']:,}  (by role)"),
             ("fallback", f"{tokens['fallback']:,}  (random: nothing describes them)"),
             ("neighbours", k and f"median {k['median']}, 90 % below {k['p90']}, at most {k['max']}"),

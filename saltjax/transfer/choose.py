@@ -12,20 +12,25 @@ from saltjax.errors import UserError
 from saltjax.transfer.initialisation import Rule
 from saltjax.transfer.material import Material
 from saltjax.transfer.methods.gaussian import gaussian
+from saltjax.transfer.methods.ramen import ramen
 from saltjax.transfer.methods.salt import salt
+from saltjax.transfer.methods.transtokens import transtokens
+from saltjax.transfer.methods.wechsel import wechsel
 from saltjax.transfer.mixture import Mixture
 from saltjax.transfer.problem import Problem, Space
 
-METHODS = ("salt", "gaussian")
+METHODS = ("salt", "gaussian", "wechsel", "ramen", "transtokens")
 
 
 class Method(NamedTuple):
     """initialise: (problem, material, **options) -> a rule; its keyword-only arguments are the method's options.
-    space: what must describe a token (`problem.pose`). line: what a row is."""
+    space: what must describe a token (`problem.pose`). line: what a row is. copies: whether tokens that both
+    vocabularies have keep their rows; if not, the method estimates them too."""
 
     initialise: Callable[..., Rule]
     space: Space
     line: str
+    copies: bool = True
 
 
 def find(name: str) -> Method:
@@ -35,6 +40,14 @@ def find(name: str) -> Method:
             return Method(salt, "aux", "least squares in the PLM over the sparsemax neighbours of an auxiliary space")
         case "gaussian":
             return Method(gaussian, "none", "N(mean, eps covariance) of the source rows")
+        case "wechsel":
+            return Method(wechsel, "none", "softmax over the nearest source tokens in aligned word vectors", False)
+        case "ramen":
+            return Method(
+                ramen, "none", "translation probabilities, from aligned word vectors or a parallel text", False
+            )
+        case "transtokens":
+            return Method(transtokens, "none", "source tokens weighted by word alignments of a parallel text", False)
         case _:
             near = difflib.get_close_matches(name, METHODS, 1)
             raise UserError(

@@ -1,7 +1,7 @@
 """What a method may look at beside the posed problem."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -9,7 +9,10 @@ from jax.sharding import Mesh
 from jaxtyping import Float
 
 from saltjax.errors import UserError
+from saltjax.vocab.alignment import Links
 from saltjax.vocab.auxiliary import Auxiliary
+from saltjax.vocab.dictionary import Pairs
+from saltjax.vocab.fasttext_training import Text
 from saltjax.vocab.vocabulary import Vocabulary, word
 
 T = TypeVar("T")
@@ -23,7 +26,8 @@ class Material:
     - `source_tokenizer`, `target_tokenizer`: fast Hugging Face tokenizers.
     - `auxiliary`: vectors of the target language's words, those of `Problem.aux_new`. `source_auxiliary`: of the source
       language's, in the same space or to be aligned with it.
-    - `dictionary`: pairs (target word, source word). `alignments`: a file of word alignments.
+    - `dictionary`: pairs (source word, target word). `links`: how often such pairs are aligned in a parallel text.
+    - `text`: documents of the target language.
     - `seed`: of everything random. `mesh`: of one axis, where kernels run; None is the default device.
     """
 
@@ -31,8 +35,9 @@ class Material:
     target_tokenizer: Any = None
     auxiliary: Auxiliary | None = None
     source_auxiliary: Auxiliary | None = None
-    dictionary: tuple[tuple[str, str], ...] | None = None
-    alignments: Path | None = None
+    dictionary: Pairs | None = None
+    links: Links | None = None
+    text: Sequence[Text] = ()
     seed: int = 0
     mesh: Mesh | None = None
     _vectors: dict[str, np.ndarray] = field(default_factory=dict, repr=False)

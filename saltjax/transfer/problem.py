@@ -1,6 +1,6 @@
 """What has to be solved: which target tokens are copied, which are new, and where both are described."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 
 from saltjax.errors import UserError
 from saltjax.vocab.auxiliary import Auxiliary
+from saltjax.vocab.dictionary import Pairs
 from saltjax.vocab.overlap import Overlap, match
 from saltjax.vocab.vocabulary import Vocabulary, word
 
@@ -94,16 +95,18 @@ def pose(
     space: Space,
     auxiliary: Auxiliary | None = None,
     fuzzy: bool = False,
+    pairs: Pairs = (),
 ) -> Problem:
     """Sort the target vocabulary into copied, special, new and fallback tokens, and look up their descriptions.
 
     `space` says what must describe a token so that it can be an anchor or be fitted: "aux", an auxiliary vector of its
     surface text and a row of the PLM; "plm", the row alone; "none", nothing. Auxiliary vectors are looked up whenever
-    there is an `auxiliary`; a token that has none there has zeros.
+    there is an `auxiliary`; a token that has none there has zeros. `pairs` of a dictionary make anchors beside those
+    that are spelled alike.
 
     Raises UserError when no token is shared, or none of the shared ones can be described.
     """
-    overlap = match(source, target, fuzzy)
+    overlap = match(source, target, fuzzy, pairs)
     if not overlap.shared:
         raise UserError(
             "the two vocabularies share no token, so nothing can be learnt from one for the other: "
@@ -147,6 +150,23 @@ def pose(
     if len(problem.anchors_source) < FEW_ANCHORS:
         problem.warnings.append(
             f"only {len(problem.anchors_source)} anchors: below {FEW_ANCHORS} the new rows are guesses; "
-            "--fuzzy finds more, or take another PLM"
+            "--dictionary or --fuzzy finds more, or take another PLM"
         )
     return problem
+
+
+def with_nothing_copied(problem: Problem) -> Problem:
+    """The same with the anchors among the new tokens, for methods that estimate them too (`choose.Method.copies`).
+
+    They stay anchors: a rule may know which tokens are shared."""
+    overlap = problem.overlap
+    anchors = set(problem.anchors_target.tolist())
+    join = lambda new, more: None if new is None or more is None else np.concatenate([new, more])  # noqa: E731
+    return replace(
+        problem,
+        overlap=replace(overlap, shared={u: e for u, e in overlap.shared.items() if u not in anchors}),
+        new=np.concatenate([problem.new, problem.anchors_target]),
+        plm_new=np.concatenate([problem.plm_new, problem.plm_anchors]),
+        aux_new=join(problem.aux_new, problem.aux_anchors),
+        hidden=np.concatenate([problem.hidden, np.full_like(problem.anchors_target, -1)]),
+    )

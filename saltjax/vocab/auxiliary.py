@@ -18,12 +18,14 @@ from saltjax.vocab.vec_file import VecFile, read_vec
 @dataclass(frozen=True)
 class Auxiliary:
     """dim: size of a vector. source: where the space comes from, for the report. notes: what a user should know.
-    compose: distinct words -> vectors [n, dim], zeros for words it has none for."""
+    compose: distinct words -> vectors [n, dim], zeros for words it has none for. frequent: n -> its first n words, the
+    most frequent of the text that it was trained on."""
 
     dim: int
     source: dict[str, Any]
     notes: list[str]
     compose: Callable[[Sequence[str]], np.ndarray]
+    frequent: Callable[[int], list[str]]
 
     def vectors(self, words: Sequence[str | None]) -> Float[np.ndarray, "n a"]:
         """The vectors of words, float32; a row of zeros for None and for a word without a vector. Ask for all words in
@@ -55,7 +57,7 @@ def load_auxiliary(path: str | Path) -> Auxiliary:
     except OSError as error:
         raise UserError(f"auxiliary file {path} cannot be read: {error.strerror}") from None
     source = {"path": str(path), "bytes": path.stat().st_size, "sha256": digest, "words": found.words, "dim": found.dim}
-    return Auxiliary(found.dim, source, [], found.compose)
+    return Auxiliary(found.dim, source, [], found.compose, found.frequent)
 
 
 def train_auxiliary(
@@ -70,4 +72,4 @@ def train_auxiliary(
     (`vocabulary.normalizer_of`). progress: called with the fraction done, 0 to 1, from another thread.
     """
     trained = train(texts, seed, normalize, progress)
-    return Auxiliary(trained.dim, trained.source, trained.notes, trained.compose)
+    return Auxiliary(trained.dim, trained.source, trained.notes, trained.compose, trained.frequent)

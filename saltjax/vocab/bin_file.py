@@ -7,6 +7,7 @@ import mmap
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,13 @@ class BinFile:
             bad = words[int(np.argmin(np.isfinite(vectors).all(axis=1)))]
             raise UserError(f"{self.path}: the vector of {bad!r} is not finite; take another fastText model")
         return vectors
+
+    def frequent(self, count: int) -> list[str]:
+        """The first `count` words of the dictionary."""
+        with self.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            entries = islice(_entries(content, self.words_at, self.words), count)
+            found = [word.decode(errors="replace") for word, _ in entries]
+        return [word for word in found if word != "</s>"]
 
 
 def read_bin(path: Path) -> BinFile:

@@ -54,6 +54,10 @@ class Trained:
                     vectors[n] = keyed.vectors_ngrams[known].mean(axis=0)
         return vectors
 
+    def frequent(self, count: int) -> list[str]:
+        """The `count` most frequent words of the text."""
+        return list(self.keyed.index_to_key[:count])
+
 
 def settings(words: int) -> dict[str, Any]:
     """Training settings for a text of so many words (ours; FOCUS's were 3 epochs and min_count 10 for any size).

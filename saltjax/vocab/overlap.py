@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from saltjax.vocab.dictionary import Pairs, translations
 from saltjax.vocab.roles import match_roles
 from saltjax.vocab.surface import Surface, Token
 from saltjax.vocab.vocabulary import Vocabulary
@@ -9,16 +10,18 @@ from saltjax.vocab.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class Overlap:
-    """shared: target id -> source id of ordinary tokens (the fuzzy ones too, which `fuzzy` lists by target id).
-    special: the same of special tokens; roles says why: target id -> role, or "spelling"."""
+    """shared: target id -> source id of ordinary tokens; among them those of which a dictionary says that they mean the
+    same, and the fuzzy ones, which `translated` and `fuzzy` list by target id. special: the same of special tokens;
+    roles says why: target id -> role, or "spelling"."""
 
     shared: dict[int, int]
     special: dict[int, int]
     roles: dict[int, str]
     fuzzy: frozenset[int] = frozenset()
+    translated: frozenset[int] = frozenset()
 
 
-def match(source: Vocabulary, target: Vocabulary, fuzzy: bool = False) -> Overlap:
+def match(source: Vocabulary, target: Vocabulary, fuzzy: bool = False, pairs: Pairs = ()) -> Overlap:
     """Match a target vocabulary to a source vocabulary.
 
     Ordinary tokens by surface: same bytes, same word start. Where one side does not know the word start (None) it may
@@ -31,7 +34,10 @@ def match(source: Vocabulary, target: Vocabulary, fuzzy: bool = False) -> Overla
     Special tokens by role (`match_roles`), whatever they are called; special tokens without a role on either side, by
     equal text. A special token never matches an ordinary one, and unused tokens match nothing.
 
-    `fuzzy` gives a target token without an exact match the source token that differs only in the word start, or else
+    `pairs` of a bilingual dictionary give a target token without an exact match the source token that translates it
+    (`dictionary.translations`).
+
+    `fuzzy` gives a target token without any of these the source token that differs only in the word start, or else
     only in case, or else in both (lower-cased text compared; then ordinary, lowest id). Text tokens only.
     """
     exact: dict[Surface, int] = {}
@@ -48,6 +54,8 @@ def match(source: Vocabulary, target: Vocabulary, fuzzy: bool = False) -> Overla
         if found is not None:
             shared[token.id] = found
 
+    translated = {u: e for u, e in translations(source, target, pairs).items() if u not in shared}
+    shared |= translated
     fuzzy_ids = _add_fuzzy(shared, source, target) if fuzzy else frozenset()
 
     special, reasons = {}, {}
@@ -57,7 +65,7 @@ def match(source: Vocabulary, target: Vocabulary, fuzzy: bool = False) -> Overla
     for token in _without_role(target):
         if token.piece in spelled:
             special[token.id], reasons[token.id] = spelled[token.piece], "spelling"
-    return Overlap(dict(sorted(shared.items())), special, reasons, fuzzy_ids)
+    return Overlap(dict(sorted(shared.items())), special, reasons, fuzzy_ids, frozenset(translated))
 
 
 def _equals(surface: Surface) -> tuple[Surface, ...]:

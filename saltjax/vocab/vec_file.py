@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,13 @@ class VecFile:
                 f"announces {self.words:,}; download it again"
             )
         return vectors
+
+    def frequent(self, count: int) -> list[str]:
+        """The first `count` words of the file."""
+        with self.path.open("rb") as file:
+            next(file)
+            found = (line[: line.find(b" ")].decode(errors="replace") for line in islice(file, count))
+            return list(dict.fromkeys(word for word in found if word != "</s>"))
 
     def _values(self, line: bytes, number: int) -> Float[np.ndarray, " a"]:
         fields = line.rstrip().split(b" ")[1:]
