@@ -11,15 +11,44 @@ import numpy as np
 from saltjax.errors import UserError
 from saltjax.transfer.initialisation import Rule
 from saltjax.transfer.material import Material
+from saltjax.transfer.methods.clp import clp, clp_plus
+from saltjax.transfer.methods.focus import focus
+from saltjax.transfer.methods.fvt import fvt
 from saltjax.transfer.methods.gaussian import gaussian
+from saltjax.transfer.methods.kernelridge import kernel_ridge
+from saltjax.transfer.methods.knn import knn
+from saltjax.transfer.methods.mean import mean
+from saltjax.transfer.methods.ofa import ofa
+from saltjax.transfer.methods.omp import omp
+from saltjax.transfer.methods.procrustes import procrustes
 from saltjax.transfer.methods.ramen import ramen
+from saltjax.transfer.methods.random import random
+from saltjax.transfer.methods.ridge import ridge
 from saltjax.transfer.methods.salt import salt
 from saltjax.transfer.methods.transtokens import transtokens
 from saltjax.transfer.methods.wechsel import wechsel
 from saltjax.transfer.mixture import Mixture
 from saltjax.transfer.problem import Problem, Space
 
-METHODS = ("salt", "gaussian", "wechsel", "ramen", "transtokens")
+METHODS = (
+    "salt",
+    "random",
+    "mean",
+    "gaussian",
+    "fvt",
+    "focus",
+    "ofa",
+    "clp",
+    "clp+",
+    "omp",
+    "knn",
+    "ridge",
+    "procrustes",
+    "wechsel",
+    "ramen",
+    "transtokens",
+    "kernel-ridge",
+)
 
 
 class Method(NamedTuple):
@@ -38,8 +67,30 @@ def find(name: str) -> Method:
     match name:
         case "salt":
             return Method(salt, "aux", "least squares in the PLM over the sparsemax neighbours of an auxiliary space")
+        case "random":
+            return Method(random, "none", "N(mean, deviation) of each of the source's columns")
+        case "mean":
+            return Method(mean, "none", "the mean of the source rows")
         case "gaussian":
             return Method(gaussian, "none", "N(mean, eps covariance) of the source rows")
+        case "fvt":
+            return Method(fvt, "none", "the mean of the token's pieces in the source's tokenizer")
+        case "focus":
+            return Method(focus, "aux", "sparsemax over the cosines to the anchors in an auxiliary space")
+        case "ofa":
+            return Method(ofa, "aux", "softmax over the 10 nearest source tokens, in a factorised source table")
+        case "clp":
+            return Method(clp, "plm", "all anchors, weighted by their cosines in the PLM")
+        case "clp+":
+            return Method(clp_plus, "plm", "sparsemax over the cosines to the anchors in the PLM")
+        case "omp":
+            return Method(omp, "plm", "least squares in the PLM over greedily chosen anchors")
+        case "knn":
+            return Method(knn, "plm", "least squares in the PLM over the nearest anchors there")
+        case "ridge":
+            return Method(ridge, "plm", "one linear map from PLM rows to source rows, ridge regression")
+        case "procrustes":
+            return Method(procrustes, "plm", "one rotation from PLM rows to source rows")
         case "wechsel":
             return Method(wechsel, "none", "softmax over the nearest source tokens in aligned word vectors", False)
         case "ramen":
@@ -48,6 +99,8 @@ def find(name: str) -> Method:
             )
         case "transtokens":
             return Method(transtokens, "none", "source tokens weighted by word alignments of a parallel text", False)
+        case "kernel-ridge":
+            return Method(kernel_ridge, "plm", "kernel ridge regression from PLM rows, fitted to all anchors (ours)")
         case _:
             near = difflib.get_close_matches(name, METHODS, 1)
             raise UserError(
