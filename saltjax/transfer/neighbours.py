@@ -28,6 +28,21 @@ def sparsemax_support(largest: Float[Array, " K"]) -> Int[Array, ""]:
 
 
 @lru_cache
+def largest_cosines(width: int) -> Kernel:
+    """The kernel for one token that gives its `width` largest similarities: (anchors, similarities), largest first."""
+
+    def kernel(
+        anchors_sa: Float[Array, "s a"], vector: Float[Array, " a"]
+    ) -> tuple[Int[Array, " width"], Float[Array, " width"]]:
+        similarity_s = jnp.matmul(anchors_sa, vector, precision=jax.lax.Precision.HIGHEST)
+        # Without the barrier XLA's CPU compiler fuses what follows into the top-k and sorts whole rows: 36x slower.
+        largest, indices = jax.lax.optimization_barrier(jax.lax.top_k(similarity_s, width))
+        return indices, largest
+
+    return kernel
+
+
+@lru_cache
 def nearest(width: int) -> Kernel:
     """The kernel for one token that keeps its `width` largest similarities."""
 
@@ -35,9 +50,7 @@ def nearest(width: int) -> Kernel:
         anchors_sa: Float[Array, "s a"], vector: Float[Array, " a"]
     ) -> tuple[Int[Array, " width"], Int[Array, ""]]:
         """Anchors in order of similarity, and how many of them are the support (`width`: it may be wider)."""
-        similarity_s = jnp.matmul(anchors_sa, vector, precision=jax.lax.Precision.HIGHEST)
-        # Without the barrier XLA's CPU compiler fuses what follows into the top-k and sorts whole rows: 36x slower.
-        largest, indices = jax.lax.optimization_barrier(jax.lax.top_k(similarity_s, width))
+        indices, largest = largest_cosines(width)(anchors_sa, vector)
         return indices, sparsemax_support(largest)
 
     return kernel
@@ -53,7 +66,7 @@ def neighbours(
     similarities exists at a time. A zero vector is equally far (cosine 0) from everything.
     """
     count, anchors = len(aux_new), len(aux_shared)
-    new_na, tables = _unit_rows(aux_new), on_devices([_unit_rows(aux_shared)], mesh)
+    new_na, tables = unit_rows(aux_new), on_devices([unit_rows(aux_shared)], mesh)
     found: list[tuple[np.ndarray, np.ndarray]] = []
     support = np.zeros(count, np.int32)
     todo, width = np.arange(count, dtype=np.int32), min(FIRST_WIDTH, anchors)
@@ -77,7 +90,23 @@ def neighbours(
     return indices, support
 
 
-def _unit_rows(vectors: Float[np.ndarray, "n a"]) -> Float[np.ndarray, "n a"]:
+def most_similar(
+    new: Float[np.ndarray, "n a"], anchors: Float[np.ndarray, "s a"], k: int, mesh: Mesh | None = None
+) -> tuple[Int[np.ndarray, "n k"], Float[np.ndarray, "n k"]]:
+    """The min(k, s) anchors of largest cosine to each token, nearest first: `indices` [n, k] and the cosines [n, k]."""
+    new_na, tables, k = unit_rows(new), on_devices([unit_rows(anchors)], mesh), min(k, len(anchors))
+    indices, cosines = np.zeros((len(new), k), np.int32), np.zeros((len(new), k), np.float32)
+    everyone = np.arange(len(new), dtype=np.int32)
+    rows = lambda block: (new_na[block],)  # noqa: E731
+    for block, (indices_bk, cosines_bk) in over_blocks(
+        largest_cosines(k), tables, everyone, rows, len(anchors), mesh, cpu_budget=GEMM
+    ):
+        indices[block], cosines[block] = indices_bk, cosines_bk
+    return indices, cosines
+
+
+def unit_rows(vectors: Float[np.ndarray, "n a"]) -> Float[np.ndarray, "n a"]:
+    """float32 rows of length 1; zero rows stay zero."""
     wide = np.asarray(vectors, np.float32)
     norms = np.linalg.norm(wide, axis=1, keepdims=True)
     return wide / np.where(norms > 0, norms, 1)

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
+from saltjax.errors import UserError
 from saltjax.transfer.material import Material
+from saltjax.transfer.moments import covariance, mean_and_std
 from saltjax.transfer.problem import Problem, rows_in_use
 
 BLOCK = 4096  # rows in memory as float64
@@ -33,8 +35,8 @@ class Gaussian:
         A sample of N(0, Sigma) is `z (E - mu) / sqrt(s)` with z ~ N(0, I_s), but s is large: the covariance is formed
         once ([hs, hs] float64) and factored by its eigenvectors, which does not mind when it is singular.
         """
-        mean, covariance = _moments(table, self.used)
-        values, vectors = np.linalg.eigh(covariance)
+        mean, _ = mean_and_std(table, self.used)
+        values, vectors = np.linalg.eigh(covariance(table, self.used, mean))
         factor = (vectors * np.sqrt(self.eps * np.maximum(values, 0))).T.astype(np.float32)
         random = np.random.default_rng(self.seed)
         for start in range(0, self.count, BLOCK):
@@ -44,18 +46,7 @@ class Gaussian:
 
 
 def gaussian(problem: Problem, material: Material, *, eps: float = 1e-5) -> Gaussian:
-    """See `Gaussian`."""
+    """See `Gaussian`. Raises UserError when `eps` is negative."""
+    if eps < 0:
+        raise UserError(f"eps={eps} must not be negative")
     return Gaussian(len(problem.new), rows_in_use(problem), material.seed, eps)
-
-
-def _moments(
-    table: Shaped[np.ndarray, "v hs"], used: Int[np.ndarray, " s"]
-) -> tuple[Float[np.ndarray, " hs"], Float[np.ndarray, "hs hs"]]:
-    """Mean and covariance of the used rows in float64, a block of rows at a time: the table may be a memory map."""
-    blocks = [used[start : start + BLOCK] for start in range(0, len(used), BLOCK)]
-    mean = sum(table[block].astype(np.float64).sum(axis=0) for block in blocks) / len(used)
-    covariance = np.zeros((table.shape[1], table.shape[1]))
-    for block in blocks:
-        centred = table[block].astype(np.float64) - mean
-        covariance += centred.T @ centred
-    return mean, covariance / len(used)
