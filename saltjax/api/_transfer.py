@@ -17,6 +17,7 @@ from rich.progress import Progress
 
 from saltjax.api._bilingual import bilingual
 from saltjax.api._fertility import fertility
+from saltjax.api._output import output
 from saltjax.data.corpus import TextFile
 from saltjax.errors import UserError
 from saltjax.hub.directory import whole_directory
@@ -43,6 +44,8 @@ def transfer(
     aux_text: Paths = (),
     method: str = "salt",
     head: str = "auto",
+    bias: str = "mixed",
+    norms: str = "keep",
     options: Mapping[str, Any] | None = None,
     neighbours: str | None = None,
     fuzzy: bool = False,
@@ -50,44 +53,53 @@ def transfer(
     source_aux: str | Path | None = None,
     parallel: str | Path | None = None,
     alignments: str | Path | None = None,
+    text: Paths = (),
     seed: int = 0,
     overwrite: bool = False,
 ) -> dict[str, Any]:
     """Write SOURCE with TARGET's vocabulary to `out`.
 
     Source and target are directories or hub ids. `aux` (fastText .bin or .vec) or `aux_text` (files to train on)
-    describe the target language's words; `neighbours="plm"` needs neither. `head="auto"` gives the rows of an untied
-    head the same mixture weights as the input rows. `dictionary` (source word, target word) adds anchors;
-    `source_aux`, `parallel` and `alignments` are what bilingual methods ask for (docs/vocabulary.md).
+    describe the target language's words; `neighbours="plm"` needs neither. `head`, `bias` and `norms`: docs/heads.md.
+    `dictionary` (source word, target word) adds anchors; `source_aux`, `parallel` and `alignments` are what bilingual
+    methods ask for (docs/vocabulary.md). `text` is text of the target language, for what counts tokens.
 
     Returns out, method, seconds, tokens{total, copied, fitted, special, fallback}, k{median, p90, max} (null without
     neighbours), anchors, peak_memory_bytes, warnings, and what `transfer.json` holds. Raises UserError; `out` then does
     not exist, or is as it was.
     """
     started = time.perf_counter()
-    if head != "auto":
-        raise UserError(f"--head {head} is not known; there is auto (the same mixture weights for the head)")
+    if norms not in ("keep", "calibrate"):
+        raise UserError(f"--norms {norms} is not known; there are keep and calibrate")
     chosen, space = _chosen(method, options, neighbours)
     with whole_directory(out, overwrite) as partial:
         patient, donor = open_patient(locate(source)), open_patient(locate(target))
         auxiliary = _auxiliary(aux, aux_text, donor, seed) if space == "aux" or aux or aux_text else None
         languages, found = bilingual(dictionary, source_aux, parallel, alignments)
         pairs = languages.get("dictionary", ())
-        problem = pose(patient.vocabulary, donor.vocabulary, donor.embedding(), space, auxiliary, fuzzy, pairs)
-        if not find(method).copies:
-            problem = with_nothing_copied(problem)
         material = Material(
             **languages,
             source_tokenizer=patient.tokenizer,
             target_tokenizer=donor.tokenizer,
             auxiliary=auxiliary,
+            text=tuple(TextFile(Path(path)) for path in text),
             seed=seed,
             mesh=_accelerators(),
         )
-        problem, initialiser = settled(problem, rule(method, problem, material, chosen))
+
+        def initialised(plm_table: np.ndarray) -> Initialisation:
+            problem = pose(patient.vocabulary, donor.vocabulary, plm_table, space, auxiliary, fuzzy, pairs)
+            if not find(method).copies:
+                problem = with_nothing_copied(problem)
+            return Initialisation(
+                *settled(problem, rule(method, problem, material, chosen)), seed, norms == "calibrate"
+            )
+
+        initialisation = initialised(donor.embedding())
+        problem, initialiser = initialisation.problem, initialisation.rule
         warnings = _warnings(problem, space, auxiliary)
-        initialisation = Initialisation(problem, initialiser, seed)
-        notes = operate(patient, donor, initialisation, partial)
+        behind, behind_notes = output(head, bias, text, patient, donor, initialised)
+        notes, found_head = operate(patient, donor, initialisation, behind, partial)
         record = {
             "settings": {
                 "source": str(source),
@@ -95,6 +107,8 @@ def transfer(
                 "method": method,
                 "options": chosen,
                 "head": head,
+                "bias": bias,
+                "norms": norms,
                 "neighbours": space,
                 "fuzzy": fuzzy,
                 "seed": seed,
@@ -109,7 +123,8 @@ def transfer(
             "auxiliary": auxiliary.source if auxiliary else None,
             **found,
             "warnings": warnings,
-            "notes": notes,
+            "head": found_head,
+            "notes": [*behind_notes, *notes],
             "versions": {
                 name: importlib.metadata.version(name) for name in ("saltjax", "jax", "numpy", "transformers")
             },

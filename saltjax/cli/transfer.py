@@ -20,6 +20,9 @@ Neighbours = Annotated[
 ]
 Fuzzy = Annotated[bool, typer.Option("--fuzzy", help="Also match tokens that differ in case or word start only.")]
 
+Text = Annotated[
+    list[Path] | None, typer.Option("--text", help="Text of the target language (FILE...) in which tokens are counted.")
+]
 Dictionary = Annotated[
     Path | None,
     typer.Option("--dictionary", metavar="FILE", help="Words of both languages, SOURCE's first: more anchors."),
@@ -42,7 +45,11 @@ def transfer(
     aux: Aux = None,
     aux_text: AuxText = None,
     method: Annotated[str, typer.Option(help="How new rows are made: see docs/methods.md.")] = "salt",
-    head: Annotated[str, typer.Option(help="Rows of an untied head: auto (the same mixture weights).")] = "auto",
+    head: Annotated[
+        str, typer.Option(help="Rows of an untied head: auto (same), same, rerun, map or scale; see docs/heads.md.")
+    ] = "auto",
+    bias: Annotated[str, typer.Option(help="The head's bias: mixed, zero or unigram (which needs --text).")] = "mixed",
+    norms: Annotated[str, typer.Option(help="Lengths of new rows: keep or calibrate.")] = "keep",
     option: Annotated[
         list[str] | None,
         typer.Option("--option", metavar="KEY=VALUE", help="A setting of the method; can be given again."),
@@ -53,6 +60,7 @@ def transfer(
     source_aux: SourceAux = None,
     parallel: Parallel = None,
     alignments: Alignments = None,
+    text: Text = None,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
     as_json: Json = False,
@@ -78,6 +86,9 @@ def transfer(
         method=method,
         options=_pairs(option or ()),
         head=head,
+        bias=bias,
+        norms=norms,
+        text=text or (),
         neighbours=neighbours,
         fuzzy=fuzzy,
         dictionary=dictionary,

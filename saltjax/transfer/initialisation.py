@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from saltjax.errors import UserError
+from saltjax.transfer.norms import calibrate
 from saltjax.transfer.problem import Problem
 
 
@@ -26,9 +27,12 @@ class Rule(Protocol):
 
 @dataclass(frozen=True)
 class Initialisation:
+    """calibrate: new rows get the lengths of shared tokens' rows (`norms.calibrate`); a bias does not."""
+
     problem: Problem
     rule: Rule
     seed: int
+    calibrate: bool = False
 
     def table(self, name: str, table: Shaped[np.ndarray, "vs *hs"]) -> Shaped[np.ndarray, "vt *hs"]:
         """The table `name` of the source model, for the target's vocabulary; dtype kept.
@@ -51,6 +55,8 @@ class Initialisation:
         if len(problem.new):
             for members, columns, values in self.rule.parts(table_vh):
                 rows[problem.new[members], columns] = values.astype(table.dtype)
+        if self.calibrate and table.ndim == 2:
+            calibrate(rows, problem.new, table_vh, problem.anchors_source)
         if len(problem.fallback):
             random = np.random.default_rng([self.seed, zlib.crc32(name.encode())])
             draws = random.standard_normal((len(problem.fallback), table_vh.shape[1]))

@@ -17,6 +17,7 @@ from saltjax.hub.shards import copy_checkpoint
 from saltjax.hub.tensors import Checkpoint, open_checkpoint
 from saltjax.hub.tokenizer import load_tokenizer, write_causal_tokenizer
 from saltjax.hub.vocabtables import VocabTables, find_vocab_tables
+from saltjax.transfer.heads import Output, new_tables
 from saltjax.transfer.initialisation import Initialisation
 from saltjax.vocab.roles import CausalRoles, causal_roles
 from saltjax.vocab.vocabulary import Vocabulary, read_vocabulary
@@ -36,6 +37,14 @@ class Patient:
     def embedding(self) -> np.ndarray:
         """The input embedding [v, h], memory-mapped, in the stored dtype."""
         return self.checkpoint.read(self.tables.inputs[0])
+
+    def output(self) -> np.ndarray:
+        """The output rows [v, h], which are the input's where they are tied. UserError where there are none."""
+        if self.tables.tied:
+            return self.embedding()
+        if not self.tables.heads:
+            raise UserError(f"--head rerun: {self.directory} has no output table; leave --head out")
+        return self.checkpoint.read(self.tables.heads[0])
 
 
 def open_patient(directory: Path) -> Patient:
@@ -57,20 +66,18 @@ def open_patient(directory: Path) -> Patient:
     return Patient(directory, config, checkpoint, tables, tokenizer, vocabulary)
 
 
-def operate(source: Patient, target: Patient, initialisation: Initialisation, out: Path) -> list[str]:
-    """Write the new model into the directory `out` (which exists and is empty); returns notes for the report."""
-    tables = source.tables
-    replaced = {
-        name: initialisation.table(_role(name, tables), source.checkpoint.read(name))
-        for name in (*tables.inputs, *tables.heads, *tables.biases)
-    }
+def operate(
+    source: Patient, target: Patient, initialisation: Initialisation, output: Output, out: Path
+) -> tuple[list[str], dict[str, Any]]:
+    """Write the new model into the directory `out` (which exists and is empty); (notes, what became of the head)."""
+    replaced, found = new_tables(source.checkpoint, source.tables, initialisation, output)
     copy_checkpoint(source.checkpoint, out, replaced)
     ends = causal_roles(target.vocabulary.roles)
     _write_config(source, target.vocabulary, ends, out)
     template, notes = _chat_template(source, target)
     positions = getattr(text_config(source.config), "max_position_embeddings", None)
     write_causal_tokenizer(target.tokenizer, out, ends.bos, ends.eos, ends.pad, template, max_length=positions)
-    return [*ends.notes, *notes, *_factorised(target), *_zeroed_position(source, ends)]
+    return [*ends.notes, *notes, *_factorised(target), *_zeroed_position(source, ends)], found
 
 
 def _zeroed_position(source: Patient, ends: CausalRoles) -> list[str]:
@@ -92,13 +99,6 @@ def _factorised(target: Patient) -> list[str]:
         f"the embedding of {target.directory} is factorised: rows of {width} numbers, which its layers see projected "
         f"to {hidden}; the regression works on the {width}, all that is its tokens' own"
     ]
-
-
-def _role(name: str, tables: VocabTables) -> str:
-    """The name that seeds a table's random rows: copies of a tied table must agree, whatever they are called."""
-    if name in tables.inputs or (tables.tied and name in tables.heads):
-        return "input"
-    return "head" if name in tables.heads else "bias"
 
 
 def _write_config(source: Patient, vocabulary: Vocabulary, ends: CausalRoles, out: Path) -> None:
