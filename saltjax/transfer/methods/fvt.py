@@ -55,7 +55,8 @@ def _cuts(texts: list[bytes], tokenizer: Any, source: Vocabulary) -> list[list[i
         texts, tokenizer.backend_tokenizer.encode_batch(decoded, add_special_tokens=False), strict=True
     ):
         ids = [i for i, (_, end) in zip(found.ids, found.offsets, strict=True) if end > len(BEFORE)]
-        cuts.append(ids if b"".join(bytes_of.get(i, b"\0") for i in ids) == text else [])
+        known = all(i in bytes_of for i in ids)  # special tokens spell nothing
+        cuts.append(ids if known and b"".join(bytes_of[i] for i in ids) == text else [])
     return cuts
 
 
