@@ -1,9 +1,14 @@
 """saltjax inspect SOURCE TARGET"""
 
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
 from rich.console import Console
+from rich.table import Table
 
 from saltjax.cli.output import Json, emit, rows, warn
-from saltjax.cli.transfer import Aux, AuxText, Fuzzy, Source, Target
+from saltjax.cli.transfer import Alignments, Aux, AuxText, Dictionary, Fuzzy, Parallel, Source, SourceAux, Target
 
 
 def inspect(
@@ -12,15 +17,53 @@ def inspect(
     aux: Aux = None,
     aux_text: AuxText = None,
     fuzzy: Fuzzy = False,
+    scores: Annotated[
+        bool, typer.Option("--scores", help="Hide shared tokens and score how well each method predicts their rows.")
+    ] = False,
+    methods: Annotated[
+        str, typer.Option(metavar="NAME,...", help="Score these alone; NAME:KEY=VALUE gives one an option.")
+    ] = "",
+    text: Annotated[
+        list[Path] | None,
+        typer.Option("--text", help="With --scores: bits per byte before training on this FILE, and its frequencies."),
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="FILE.png", help="With --scores: draw them as bars.")
+    ] = None,
+    dictionary: Dictionary = None,
+    source_aux: SourceAux = None,
+    parallel: Parallel = None,
+    alignments: Alignments = None,
+    seed: Annotated[int, typer.Option(help="Of what is held out, and of random methods.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Look before a transfer: what the two vocabularies share and what can be fitted. Writes nothing.
 
-    Without --aux or --aux-text the neighbours are those of the PLM's own space.
+    With --scores every method is compared, before any training, on shared tokens that are hidden from it. Without
+    --aux or --aux-text the neighbours are those of the PLM's own space.
     """
     from saltjax import api
+    from saltjax.transfer.workers import ask_for_cores
 
-    record = api.inspect(source, target, aux=aux, aux_text=aux_text or (), fuzzy=fuzzy)
+    ask_for_cores()
+    with Console(stderr=True).status("reading") as status:
+        record = api.inspect(
+            source,
+            target,
+            aux=aux,
+            aux_text=aux_text or (),
+            fuzzy=fuzzy,
+            dictionary=dictionary,
+            source_aux=source_aux,
+            parallel=parallel,
+            alignments=alignments,
+            scores=scores or bool(methods) or plot is not None,
+            methods=[name for name in methods.split(",") if name],
+            text=text or (),
+            plot=plot,
+            seed=seed,
+            progress=lambda name: status.update(f"scored {name}"),
+        )
     warn(record["warnings"])
 
     def show(console: Console) -> None:
@@ -39,5 +82,39 @@ def inspect(
                 f"{fertility['source']:.2f} now, {fertility['target']:.2f} after  (on {fertility['text']})",
             ),
         )
+        if "scores" in record:
+            _show_scores(console, record)
 
     emit(record, as_json, show)
+
+
+def _show_scores(console: Console, record: dict[str, Any]) -> None:
+    found, step0 = record["scores"], record.get("step0", {})
+    held = next(iter(found.values()))["n"] if found else 0
+    table = Table(title=f"{held:,} held-out shared tokens: rows predicted, against their own", title_justify="left")
+    for name in ("method", "R² (95 %)", "cosine (95 %)", "rank (MRR)", "first", "length", "R² as new"):
+        table.add_column(name, justify="left" if name == "method" else "right")
+    if step0:
+        table.add_column("bits/byte, step 0", justify="right")
+    for name, s in found.items():
+        interval = s["interval"]
+        table.add_row(
+            name,
+            f"{s['r2']:.3f}  ({interval['r2'][0]:.3f} to {interval['r2'][1]:.3f})",
+            f"{s['cosine']:.3f}  ({interval['cosine'][0]:.3f} to {interval['cosine'][1]:.3f})",
+            f"{s['mrr']:.3f}",
+            f"{s['hit1']:.1%}",
+            f"{s['norm_ratio']:.2f}",
+            f"{s['weighted']['r2']:.3f}",
+            *([f"{step0[name]['bits_per_byte']:.3f}"] if step0 else []),
+        )
+    console.print(table)
+    shift = record["shift"]
+    console.print(
+        "[dim]first: the true row is the nearest. length: of the predicted rows, true ones 1. R² as new: tokens "
+        "weighted to the new tokens' lengths and word starts "
+        f"(words begin with {shift['word_start']['held_out']:.0%} of held-out and {shift['word_start']['new']:.0%} of "
+        "new tokens). See docs/scores.md.[/dim]"
+    )
+    for name, why in record["skipped"].items():
+        console.print(f"[dim]not scored: {name}: {why}[/dim]")

@@ -154,6 +154,15 @@ def settled(problem: Problem, rule: Rule) -> tuple[Problem, Rule]:
     )
 
 
+def with_options(name: str) -> tuple[str, dict[str, str]]:
+    """NAME:KEY=VALUE:... as (NAME, {KEY: VALUE}): how a list of methods names one with other options."""
+    method, *pairs = name.split(":")
+    wrong = [pair for pair in pairs if "=" not in pair]
+    if wrong:
+        raise UserError(f"{name}: {wrong[0]} must be KEY=VALUE")
+    return method, dict(pair.split("=", 1) for pair in pairs)
+
+
 def options_of(method: str) -> dict[str, Any]:
     """The method's options and their defaults: the keyword-only arguments of its function."""
     parameters = inspect.signature(find(method).initialise).parameters.values()

@@ -1,5 +1,6 @@
 """Kernel ridge regression from descriptions of tokens to source rows: all anchors speak for every new token."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Shaped
+from threadpoolctl import threadpool_limits
 
 from saltjax.transfer.each_token import on_devices, over_blocks
 from saltjax.transfer.kernelsystem import Centres, Exact, gram
@@ -19,6 +21,8 @@ CENTRES = 4096  # beyond: so many of them are, all still count in the fit
 COLUMNS = 1024  # of a table that are solved for at a time
 BATCH = 1 << 22  # elements of a batch of similarities on a CPU
 TRIED = 1500  # anchors that the settings are chosen on
+FEW = 10  # anchors below which nothing can be chosen
+USUAL = (3.0, 0.2)  # sharpness and noise that were chosen most often; for fewer
 SEEN = 256  # directions of their rows that are looked at
 SHARPNESSES = (1.0, 2.0, 3.0, 4.5, 6.5)
 NOISES = (0.03, 0.1, 0.2, 0.4, 0.8)
@@ -27,12 +31,12 @@ Pair = tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "s d"]]
 
 
 class Settings(NamedTuple):
-    """space: a name of `KernelRidge.spaces`. r2: by leave-one-out, None where nothing was chosen."""
+    """space: a name of `KernelRidge.spaces`. r2: by leave-one-out; NaN where there was nothing to choose."""
 
     space: str
     sharpness: float
     noise: float
-    r2: float | None = None
+    r2: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -69,19 +73,22 @@ class KernelRidge:
         random = np.random.default_rng(self.seed)
         _, first = np.unique(self.anchors, return_index=True)  # twins would give each other's row away
         tried = np.sort(random.permutation(first)[:TRIED])
+        if len(tried) < FEW:
+            return Settings(grid[0][0], self.sharpness or USUAL[0], self.noise or USUAL[1])
         rows = table[self.anchors[tried]].astype(np.float64)
         rows -= rows.mean(axis=0)
         if rows.shape[1] > SEEN:  # a random projection keeps lengths, and so squared errors
             rows = rows @ (random.standard_normal((rows.shape[1], SEEN)) / np.sqrt(SEEN))
-        best = Settings(*grid[0], noises[0], -np.inf)
-        for space, sharpness in grid:
-            described = self.spaces[space][1][tried]
-            residuals = leave_one_out(gram(described, described, sharpness), noises, rows)
-            for noise, residual in zip(noises, residuals, strict=True):
-                r2 = 1 - float(np.square(residual).sum() / max(np.square(rows).sum(), 1e-300))
-                if r2 > best.r2:
-                    best = Settings(space, sharpness, noise, r2)
-        return best
+        spread = max(np.square(rows).sum(), 1e-300)
+        found = []
+        # On one thread: small factors gain little from more, and the bits are the same on any number of cores.
+        with threadpool_limits(1, user_api="blas"):
+            for space, sharpness in grid:
+                described = self.spaces[space][1][tried]
+                residuals = leave_one_out(gram(described, described, sharpness), noises, rows)
+                errors = [float(np.square(residual).sum() / spread) for residual in residuals]
+                found += [Settings(space, sharpness, n, 1 - e) for n, e in zip(noises, errors, strict=True)]
+        return max(found, key=lambda settings: settings.r2)
 
     def parts(
         self, table: Shaped[np.ndarray, "v hs"]

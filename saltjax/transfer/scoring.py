@@ -1,11 +1,12 @@
 """Many methods on the same held-out tokens, side by side, with intervals."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
+from saltjax.errors import UserError
 from saltjax.transfer.bands import bands
 from saltjax.transfer.folds import MOST, folds, held_out
 from saltjax.transfer.initialisation import Rule
@@ -18,6 +19,14 @@ Initialise = Callable[[Problem], Rule]
 CRITERION = "r2"  # what methods are ranked by
 
 
+class Scores(NamedTuple):
+    """scores: METHOD -> its scores, the best first. shift: see `shift.shift`. skipped: METHOD -> why it could not."""
+
+    scores: dict[str, dict[str, Any]]
+    shift: dict[str, Any]
+    skipped: dict[str, str]
+
+
 def score(
     problem: Problem,
     methods: Mapping[str, Initialise],
@@ -26,24 +35,29 @@ def score(
     seed: int = 0,
     counts: Int[np.ndarray, " v"] | None = None,
     done: Callable[[str], None] = lambda name: None,
-) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-    """(scores, shift): how well each method predicts rows of `table` that it has not seen.
+) -> Scores:
+    """How well each method predicts rows of `table` that it has not seen.
 
     Anchors are held out in folds (`folds.folds`), every method makes its rule of what is left, and its rows are
     compared with the true ones. The same tokens, folds and bootstrap samples for all: the same seed gives the same
-    bits. `counts`: of target ids in text, for the frequency bands. `done` is called with a method's name.
+    bits. `counts`: of target ids in text, for the frequency bands. `done` is called with a method's name. A method that
+    raises UserError is skipped.
 
-    scores: METHOD -> cosine, cosine_raw, r2 (1 - |p - t|^2 / |t - m|^2, sums over tokens, m the anchors' mean),
+    A method's scores are cosine, cosine_raw, r2 (1 - |p - t|^2 / |t - m|^2, sums over tokens, m the anchors' mean),
     relative_error, norm_ratio, hit1 and mrr (of the true row among `scores.rivals`), n, silent (share of tokens that
     the method says nothing about; the mean stands for them), interval{cosine, r2, mrr} (95 %, over tokens),
     behind{difference, interval} (r2 of the best less its own, paired), weighted{cosine, r2} (see `shift.shift`),
-    bands{frequency{BAND{n, cosine, r2}}, script{...}}. Sorted, the best first. shift: see there.
+    bands{frequency{BAND{n, cosine, r2}}, script{...}}.
     """
     parts = [(held_out(problem, fold), fold) for fold in folds(problem, most, seed)]
     candidates = rivals(problem, seed)
     found: dict[str, Predictions] = {}
+    skipped: dict[str, str] = {}
     for name, initialise in methods.items():
-        found[name] = Predictions.joined([predictions(p, initialise(p), table, candidates) for p, _ in parts])
+        try:
+            found[name] = Predictions.joined([predictions(p, initialise(p), table, candidates) for p, _ in parts])
+        except UserError as error:
+            skipped[name] = str(error)
         done(name)
     ids = problem.anchors_target[np.concatenate([fold for _, fold in parts])]
     weights, record = shift(problem, ids)
@@ -57,7 +71,7 @@ def score(
             "difference": scores[order[0]][CRITERION] - scores[name][CRITERION],
             "interval": interval(drawn[order[0]] - drawn[name]),
         }
-    return {name: scores[name] for name in order}, record
+    return Scores({name: scores[name] for name in order}, record, skipped)
 
 
 def _summary(
