@@ -6,7 +6,7 @@ from jaxtyping import Array, Bool, Float
 from saltjax.models.attention import Attention
 from saltjax.models.config import DecoderConfig
 from saltjax.models.experts import Experts
-from saltjax.models.mlp import Mlp
+from saltjax.models.mlp import Mlp, Neurons
 from saltjax.models.norms import Norm
 from saltjax.models.rope import Turn
 
@@ -29,7 +29,13 @@ class Block(nnx.Module):
     def __call__(
         self, x: Float[Array, "b t d"], turn: Turn | None, mask: Bool[Array, "b 1 t t"]
     ) -> Float[Array, "b t d"]:
-        return self.finish(x, *self.project(x, turn), mask)
+        return self.watched(x, turn, mask)[0]
+
+    def watched(
+        self, x: Float[Array, "b t d"], turn: Turn | None, mask: Bool[Array, "b 1 t t"]
+    ) -> tuple[Float[Array, "b t d"], Neurons | None]:
+        """The block's output, and its neurons; None where experts are in the MLP's place."""
+        return self._finish(x, *self.project(x, turn), mask)
 
     def project(
         self, x: Float[Array, "b t d"], turn: Turn | None
@@ -46,9 +52,15 @@ class Block(nnx.Module):
         mask: Bool[Array, "b 1 t s"],
     ) -> Float[Array, "b t d"]:
         """The block's output; `key` and `value` are those of x itself, or a cache that has them too."""
+        return self._finish(x, query, key, value, mask)[0]
+
+    def _finish(
+        self, x: Array, query: Array, key: Array, value: Array, mask: Array
+    ) -> tuple[Float[Array, "b t d"], Neurons | None]:
         x = x + _normed(self.attn_post_norm, self.attn.mix(query, key, value, mask))
-        inner = self.moe if self.mixed else self.mlp
-        return x + _normed(self.mlp_post_norm, inner(_normed(self.mlp_norm, x)))
+        inner = _normed(self.mlp_norm, x)
+        y, neurons = (self.moe(inner), None) if self.mixed else self.mlp(inner)
+        return x + _normed(self.mlp_post_norm, y), neurons
 
 
 def _normed(norm: Norm | None, x: Float[Array, "b t d"]) -> Float[Array, "b t d"]:

@@ -31,6 +31,7 @@ from saltjax.models.mask import Places
 from saltjax.models.norms import Norm
 from saltjax.models.parameters import weight
 from saltjax.models.positions import Positions, sinusoids
+from saltjax.models.tap import Tap, check_has_neurons
 
 Params = dict[str, Any]
 Constrain = Callable[[Array], Array]
@@ -81,18 +82,21 @@ class Decoder(nnx.Module):
         remat: str,
         unroll: bool,
         constrain: Constrain,
-    ) -> Float[Array, "b t d"]:
+        tap: Tap | None = None,
+    ) -> tuple[Float[Array, "b t d"], Any]:
         places = Places(positions, segments)
         layerwise = Layerwise(self.config, places, places)
         graphdef, stacked = nnx.split(self.layers)
 
-        def body(x: Array, scanned: tuple[Any, Own]) -> tuple[Array, None]:
-            layer, own = scanned
-            return constrain(nnx.merge(graphdef, layer)(x, layerwise.turn(own), layerwise.mask(own))), None
+        def body(x: Array, scanned: tuple[Any, Own, Any]) -> tuple[Array, Any]:
+            layer, own, data = scanned
+            x, neurons = nnx.merge(graphdef, layer).watched(x, layerwise.turn(own), layerwise.mask(own))
+            return constrain(x), None if tap is None else tap.see(getattr(neurons, tap.point), data)
 
         x = constrain(self.embedded(tokens, positions, dtype))
-        x, _ = jax.lax.scan(REMAT[remat](body), x, (stacked, layerwise.own), unroll=unroll)
-        return self.norm(x)
+        each = (stacked, layerwise.own, tap.data if tap else None)
+        x, kept = jax.lax.scan(REMAT[remat](body), x, each, unroll=unroll)
+        return self.norm(x), kept
 
 
 def abstract_model(config: DecoderConfig, dtype: Any = jnp.float32) -> tuple[nnx.GraphDef, Params]:
@@ -136,7 +140,25 @@ def hidden_states(
     with matmul_precision(dtype):
         return nnx.merge(graphdef, params)(
             tokens, positions, segments, dtype, remat, unroll, constrain or (lambda x: x)
-        )  # fmt: skip
+        )[0]  # fmt: skip
+
+
+def tapped(
+    graphdef: nnx.GraphDef,
+    params: Params,
+    tokens: Int[Array, "b t"],
+    positions: Int[Array, "b t"],
+    segments: Int[Array, "b t"],
+    dtype: Any,
+    tap: Tap,
+    *,
+    constrain: Constrain | None = None,
+) -> tuple[Float[Array, "b t d"], Any]:
+    """`hidden_states`, and what the tap keeps of every layer. UserError for a mixture of experts."""
+    with matmul_precision(dtype):
+        model = nnx.merge(graphdef, params)
+        check_has_neurons(model.config)
+        return model(tokens, positions, segments, dtype, "none", False, constrain or (lambda x: x), tap)
 
 
 def output_table(config: DecoderConfig, params: Params) -> Float[Array, "v d"]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import jax
 from flax import nnx
@@ -18,6 +19,14 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 }
 
 
+class Neurons(NamedTuple):
+    """The f coordinates between up and down, at three points; `post` and `product` are the same without a gate."""
+
+    pre: Float[Array, "b t f"]  # gate x, which the activation function takes
+    post: Float[Array, "b t f"]  # act(gate x)
+    product: Float[Array, "b t f"]  # act(gate x) * up x, which down takes
+
+
 class Mlp(nnx.Module):
     """`gated`: down(act(gate x) * up x), SwiGLU and its relatives (Shazeer 2020); else down(act(up x))."""
 
@@ -31,9 +40,11 @@ class Mlp(nnx.Module):
         self.up_bias = bias(config.mlp_bias, f)
         self.down_bias = bias(config.mlp_bias, d)
 
-    def __call__(self, x: Float[Array, "b t d"]) -> Float[Array, "b t d"]:
+    def __call__(self, x: Float[Array, "b t d"]) -> tuple[Float[Array, "b t d"], Neurons]:
         act = ACTIVATIONS[self.activation]
-        inner = plus(x @ self.up[...].astype(x.dtype), self.up_bias)
-        gate = None if self.gate is None else plus(x @ self.gate[...].astype(x.dtype), self.gate_bias)
-        inner = act(inner) if gate is None else act(gate) * inner
-        return plus(inner @ self.down[...].astype(x.dtype), self.down_bias)
+        up = plus(x @ self.up[...].astype(x.dtype), self.up_bias)
+        pre = up if self.gate is None else plus(x @ self.gate[...].astype(x.dtype), self.gate_bias)
+        post = act(pre)
+        product = post if self.gate is None else post * up
+        y = plus(product @ self.down[...].astype(x.dtype), self.down_bias)
+        return y, Neurons(pre, post, product)
