@@ -16,18 +16,20 @@ from saltjax.models.decoder import hidden_states, logits
 from saltjax.models.export import write_model
 from saltjax.models.families import family_of
 from saltjax.models.load import load_model
-from saltjax.train import checkpoint
+from saltjax.train import checkpoint, metrics
+from saltjax.train.best import MEAN, NONE, best_step
 from saltjax.train.lora import merged
 from saltjax.train.peft import write_adapter
-from saltjax.train.run import read, stored_dtypes
+from saltjax.train.run import Run, read, stored_dtypes
 
 NOT_THE_MODELS = ("tensors.json", "transfer.json", "tokens.tsv.gz")  # of run/model: facts about where it came from
 
 
 def export(
-    run: str | Path, out: str | Path, *, step: int | None = None, overwrite: bool = False, adapter: bool = False
+    run: str | Path, out: str | Path, *, step: int | str | None = None, overwrite: bool = False, adapter: bool = False
 ) -> dict[str, Any]:
-    """Write the checkpoint of `step` (default: the last) to the directory `out`, which transformers loads.
+    """Write the checkpoint of `step` to the directory `out`, which transformers loads: by default the last one, with
+    "best" the one with the lowest held-out bits per byte (as the run's `keep_best` says; else their mean).
 
     Adapters (LoRA) are merged into the matrices that they belong to; with `adapter` they alone are written, as a
     directory that PEFT loads on top of the model that the run started from.
@@ -35,7 +37,8 @@ def export(
     Tensors keep the dtypes of the model that the run started from. With torch installed the written model is loaded
     by transformers and its logits are compared with ours on a few random tokens, both in float32.
 
-    Returns out, step, max_abs_logit_difference (null without torch). Raises UserError: not a run, no such step,
+    Returns out, step, max_abs_logit_difference (null without torch). Raises UserError: not a run, no such step, a
+    damaged checkpoint,
     logits that differ by more than 1e-2 of their size; `adapter` where there are none or not them alone were trained.
     """
     opened = read(Path(run))
@@ -46,7 +49,7 @@ def export(
             f"{run}: adapters are not all that this run trained ({', '.join(also)}); export without --adapter"
         )
     with whole_directory(out, overwrite) as partial:
-        found, params = checkpoint.load_params(opened.checkpoints, step)
+        found, params = checkpoint.load_params(opened.checkpoints, _number(opened, step))
         if adapter:
             base = str(opened.inputs["model"])
             write_adapter(partial, config, params, stored_dtypes(opened), opened.config.lora, base)
@@ -57,6 +60,21 @@ def export(
                 shutil.copyfile(file, partial / file.name)
         difference = max_logit_difference(partial)
     return {"out": str(out), "step": found, "max_abs_logit_difference": difference}
+
+
+def _number(run: Run, step: int | str | None) -> int | None:
+    if isinstance(step, int) or step is None:
+        return step
+    if step.isdigit():
+        return int(step)
+    if step != "best":
+        raise UserError(f"--step {step} is neither a step nor best")
+    of = run.config.keep_best if run.config.keep_best != NONE else MEAN
+    scores = {line["step"]: line["bits_per_byte"] for line in metrics.read(run.metrics) if "bits_per_byte" in line}
+    best = best_step(scores, of, checkpoint.steps(run.checkpoints))
+    if best is None:
+        raise UserError(f"{run.path}: no checkpoint was measured on held-out text ({of}); give --step a number")
+    return best
 
 
 def max_logit_difference(directory: Path) -> float | None:

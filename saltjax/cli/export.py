@@ -12,7 +12,9 @@ from saltjax.cli.output import Json, emit, rows
 def export(
     run: Annotated[Path, typer.Argument(help="The run's directory.")],
     out: Annotated[Path, typer.Argument(help="The PyTorch model's directory.")],
-    step: Annotated[int | None, typer.Option(help="Which checkpoint; by default the last.")] = None,
+    step: Annotated[
+        str | None, typer.Option(help="Which checkpoint: a number, or best (on held-out text); by default the last.")
+    ] = None,
     adapter: Annotated[bool, typer.Option("--adapter", help="The LoRA adapters alone, for PEFT.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
     as_json: Json = False,

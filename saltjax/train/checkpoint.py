@@ -4,45 +4,68 @@ The whole use of Orbax's v1 API is in this file; it still lives under `experimen
 """
 
 import logging
-import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import jax
+from etils import epath
 from orbax.checkpoint import v1 as ocp
 
 from saltjax.errors import UserError
+from saltjax.train import checksums
 from saltjax.train.step import State
 
 # Orbax logs a failure with tracebacks from several threads and then raises it; one line of ours is enough.
 logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)
 
 Checkpoints: TypeAlias = ocp.training.Checkpointer
+COMMITTED = "commit_success.txt"  # Orbax's mark, where a directory cannot be renamed (cloud storage)
 
 
-def open_checkpoints(directory: Path, keep: int | None = None) -> Checkpoints:
-    """The checkpoints of a run, to be closed: saving goes on in the background. With `keep`, for writing: only the
-    last so many are kept, and what an earlier kill left half written is removed."""
+class Keep:
+    """Which checkpoints stay once a newer one is whole: the last ones and some for good. As Orbax wants to be told."""
+
+    def __init__(self, last: int):
+        self.last = last
+        self.always: set[int] = set()
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
+        last = {one.step for one in checkpoints[-self.last :]}
+        return [one.step in last | self.always for one in checkpoints]
+
+
+def open_checkpoints(directory: epath.Path, keep: Keep | None = None) -> Checkpoints:
+    """The checkpoints of a run, to be closed: saving goes on in the background. With `keep`, for writing: only those
+    are kept, and what an earlier kill left half written is removed. A checkpoint gets its checksums, then its name."""
+    directory = epath.Path(directory)
+    directory = directory if _remote(directory) else directory.resolve()
     context = ocp.Context()
     registry = ocp.handlers.local_registry(include_global_registry=True)
     registry.add(
         ocp.handlers.JsonHandler, checkpointable_name="data"
     )  # a readable file; as a tree of arrays it would become binary
     context.checkpointables.registry = registry
-    latest = ocp.training.preservation_policies.LatestN(keep) if keep else None
-    return Checkpoints(
-        directory.resolve(), context=context, preservation_policy=latest, cleanup_tmp_directories=keep is not None
-    )
+
+    def sign() -> None:
+        for unfinished in _unfinished(directory):
+            checksums.write(unfinished)
+
+    context.async_options.post_finalization_callback = sign  # in process 0, when all have written their part
+    return Checkpoints(directory, context=context, preservation_policy=keep, cleanup_tmp_directories=keep is not None)
 
 
-def steps(directory: Path) -> list[int]:
-    """The steps of which there is a whole checkpoint, ascending."""
-    if not directory.is_dir():
+def steps(directory: epath.Path) -> list[int]:
+    """The steps of which there is a finished checkpoint, ascending."""
+    directory = epath.Path(directory)
+    if not directory.exists():
         return []
-    with open_checkpoints(directory) as checkpoints:
-        return [checkpoint.step for checkpoint in checkpoints.checkpoints]
+    finished = [
+        one
+        for one in directory.iterdir()
+        if one.name.isdigit() and not (_remote(one) and not (one / COMMITTED).exists())
+    ]
+    return sorted(int(one.name) for one in finished)
 
 
 def save(checkpoints: Checkpoints, state: State, data: dict) -> None:
@@ -74,15 +97,25 @@ def finishing(checkpoints: Checkpoints) -> Iterator[None]:
 
 
 def _unwritten(checkpoints: Checkpoints, error: Exception) -> UserError:
-    for partial in Path(checkpoints.directory).glob("*.orbax-checkpoint-tmp"):
-        shutil.rmtree(partial, ignore_errors=True)  # gives its space back
-    checkpoints.reload()
-    last = checkpoints.latest
-    kept = f"the last whole checkpoint is step {last.step}" if last else "there is no whole checkpoint yet"
+    directory = epath.Path(checkpoints.directory)
+    if jax.process_index() == 0:
+        for partial in _unfinished(directory):
+            partial.rmtree(missing_ok=True)  # gives its space back
+    there = steps(directory)
+    kept = f"the last whole checkpoint is step {there[-1]}" if there else "there is no whole checkpoint yet"
     reason = " ".join(str(error).split())[:200]
-    return UserError(
-        f"{checkpoints.directory}: the checkpoint could not be written ({reason}); {kept}; free some space"
-    )
+    return UserError(f"{directory}: the checkpoint could not be written ({reason}); {kept}; free some space")
+
+
+def _unfinished(directory: epath.Path) -> list[epath.Path]:
+    """What is being written, or was when a run was killed."""
+    if _remote(directory):
+        return [one for one in directory.iterdir() if one.name.isdigit() and not (one / COMMITTED).exists()]
+    return list(directory.glob("*.orbax-checkpoint-tmp"))
+
+
+def _remote(path: epath.Path) -> bool:
+    return "://" in str(path)
 
 
 def restore(checkpoints: Checkpoints, step: int, like: State) -> tuple[State, dict]:
@@ -93,16 +126,21 @@ def restore(checkpoints: Checkpoints, step: int, like: State) -> tuple[State, di
     return State(found["params"], found["optimizer"], number), found["data"]
 
 
-def load_params(directory: Path, step: int | None = None, like: Any = None) -> tuple[int, dict]:
+def load_params(directory: epath.Path, step: int | None = None, like: Any = None) -> tuple[int, dict]:
     """(step, parameters) of one checkpoint, by default the last; `like` gives abstract arrays with shardings, by
-    default one device holds them all. UserError: there is no such checkpoint."""
+    default one device holds them all. UserError: there is no such checkpoint, or it is damaged."""
+    directory = epath.Path(directory)
     there = steps(directory)
     if not there:
         raise UserError(f"{directory}: there is no checkpoint in this run yet; run `saltjax adapt` first")
     if step is not None and step not in there:
         raise UserError(f"{directory}: there is no checkpoint of step {step}; there are {', '.join(map(str, there))}")
+    chosen = there[-1] if step is None else step
+    if damage := checksums.damage(directory / str(chosen), "params/"):
+        others = ", ".join(str(one) for one in there if one != chosen)
+        mend = f"take another one: --step {others}" if others else "there is no other one; run `saltjax adapt` again"
+        raise UserError(f"the checkpoint of step {chosen} is damaged: {damage}; {mend}")
     with open_checkpoints(directory) as checkpoints:
-        chosen = there[-1] if step is None else step
         if like is None:
             here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
             found = checkpoints.checkpointables_metadata(chosen).metadata["params"]

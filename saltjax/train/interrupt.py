@@ -6,6 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import jax
+
+from saltjax.train.processes import Ballot
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -13,11 +17,21 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 def stop_wish(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
     """Yields a function that says whether a stop was asked for. A second signal does what it always does.
 
-    Outside the main thread Python has no signals: then the answer is always no.
+    With several processes a signal to any of them counts for all: each must call the function at the same places,
+    and the answer is that of the call before (`processes.Ballot`), so that all stop after the same step.
+
+    Outside the main thread Python has no signals: then the wish is always no.
     """
     asked = threading.Event()
+    answer = asked.is_set
+    if jax.process_count() > 1:
+        ballot = Ballot()
+
+        def answer() -> bool:
+            return ballot(asked.is_set())
+
     if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
+        yield answer
         return
     before = {number: signal.getsignal(number) for number in SIGNALS}
 
@@ -33,6 +47,6 @@ def stop_wish(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
     for number in SIGNALS:
         signal.signal(number, ask)
     try:
-        yield asked.is_set
+        yield answer
     finally:
         restore()

@@ -3,7 +3,8 @@
 config.yaml    inputs (model, text, ...) and settings, resolved
 model/         the source model's config.json, generation_config.json and tokenizer; tensors.json: the dtype that each
                tensor had there, for the way back
-checkpoints/   Orbax, one directory a step
+checkpoints/   Orbax, one directory a step; or at another place, with a copy of config.yaml: a run whose own directory
+               was lost can go on from there
 metrics.jsonl  one JSON object a log point;  plots/*.png;  tensorboard/
 """
 
@@ -18,9 +19,11 @@ from typing import Any
 import jax
 import numpy as np
 import yaml
+from etils import epath
 
 from saltjax.errors import UserError
-from saltjax.hub.directory import whole_directory
+from saltjax.hub.directory import FULL, whole_directory
+from saltjax.train.checkpoint import steps
 from saltjax.train.config import MAY_CHANGE, AdaptConfig, from_flat, to_flat
 from saltjax.train.schedules import decay_start
 from saltjax.train.stages import in_steps
@@ -43,8 +46,8 @@ class Run:
         return self.path / "model"
 
     @property
-    def checkpoints(self) -> Path:
-        return self.path / "checkpoints"
+    def checkpoints(self) -> epath.Path:
+        return epath.Path(self.config.checkpoints or self.path / "checkpoints")
 
     @property
     def metrics(self) -> Path:
@@ -60,13 +63,16 @@ def create(
 ) -> Run:
     """A new run of the model directory `source`, whose tensors are stored there as `dtypes` {HF name: dtype}.
 
-    Appears whole or not at all. UserError: `path` exists already.
+    Appears whole or not at all. Where the setting `checkpoints` names a place that has some, it goes on from them.
+    UserError: `path` exists already; the checkpoints there are those of another run.
     """
     run = Run(path, resolved(config), dict(inputs))
     if clash := set(run.inputs) & {key.partition(".")[0] for key in to_flat(config)}:
         raise ValueError(f"inputs may not be called like a setting: {', '.join(sorted(clash))}")
     if path.exists():
         raise UserError(f"{path}: exists already and is not a run; choose another name")
+    if run.config.checkpoints:
+        _take_place(run)
     with whole_directory(path) as partial:
         (partial / "model").mkdir()
         for file in sorted(source.iterdir()):
@@ -82,10 +88,13 @@ def read(path: Path) -> Run:
     """The run at `path`. UserError: there is none, or its config.yaml is damaged."""
     if not is_run(path):
         raise UserError(f"{path}: not a run (no config.yaml); give the directory that `saltjax adapt` wrote")
-    content = load_yaml(path / "config.yaml")
+    return _parsed(path, load_yaml(path / "config.yaml"), f"{path / 'config.yaml'}")
+
+
+def _parsed(path: Path, content: Any, where: str) -> Run:
     settings = {field.name for field in dataclasses.fields(AdaptConfig)}
     if not isinstance(content, dict) or not settings <= set(content):
-        raise UserError(f"{path / 'config.yaml'}: damaged, some settings are missing; start a new run")
+        raise UserError(f"{where}: damaged, some settings are missing; start a new run")
     config = from_flat(dict(flatten({key: content[key] for key in settings})))
     return Run(path, config, {key: value for key, value in content.items() if key not in settings})
 
@@ -98,20 +107,46 @@ def resume(path: Path, config: AdaptConfig, inputs: Mapping[str, Any]) -> Run:
     run = read(path)
     if config.compute_dtype == "auto":
         config = dataclasses.replace(config, compute_dtype=run.config.compute_dtype)
+    changed = Run(path, config, dict(inputs))
+    _check_same(run, changed, str(path))
+    _check_decay(run, config)
+    if changed != run:
+        try:
+            _write_config(path, changed)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            raise UserError(f"{path}: the disk is full; nothing was changed; free some space and resume") from None
+    return changed
+
+
+def _check_same(run: Run, now: Run, where: str) -> None:
+    """UserError when something differs that decides what is computed."""
     old = {**run.inputs, **to_flat(run.config)}
-    new = {**inputs, **to_flat(config)}
+    new = {**now.inputs, **to_flat(now.config)}
     for key in sorted({*old, *new}):
         free = key in INPUTS_MAY_CHANGE or key.startswith(MAY_CHANGE)
         if not free and old.get(key) != new.get(key):
             raise UserError(
-                f"{path}: this run has {key}={old.get(key)}, the command says {key}={new.get(key)}; "
+                f"{where}: this run has {key}={old.get(key)}, the command says {key}={new.get(key)}; "
                 f"set it back to resume, or give another run directory"
             )
-    _check_decay(run, config)
-    changed = Run(path, config, dict(inputs))
-    if changed != run:
-        _write_config(path, changed)
-    return changed
+
+
+def _take_place(run: Run) -> None:
+    """Leave config.yaml with checkpoints that are kept elsewhere. UserError: they are those of another run."""
+    note = run.checkpoints / "config.yaml"
+    if note.exists():
+        there = _parsed(run.path, yaml.safe_load(note.read_text()), str(note))
+        _check_same(there, run, f"checkpoints={run.checkpoints}")
+        _check_decay(there, run.config)
+    elif found := steps(run.checkpoints):
+        raise UserError(
+            f"checkpoints={run.checkpoints}: there are checkpoints already (steps {', '.join(map(str, found))}), "
+            "and no config.yaml says of which run; choose another place"
+        )
+    run.checkpoints.mkdir(parents=True, exist_ok=True)
+    note.write_text(_yaml(run))
 
 
 def _check_decay(run: Run, config: AdaptConfig) -> None:
@@ -123,7 +158,7 @@ def _check_decay(run: Run, config: AdaptConfig) -> None:
         or (old.steps, old.decay_steps) == (config.steps, config.decay_steps)
     ):
         return
-    done = sorted(int(folder.name) for folder in run.checkpoints.glob("*") if folder.name.isdigit())
+    done = steps(run.checkpoints)
     began = decay_start(old)
     if done and done[-1] > began:
         before = [step for step in done if step <= began]
@@ -141,15 +176,21 @@ def stored_dtypes(run: Run) -> dict[str, np.dtype]:
 
 
 def resolved(config: AdaptConfig) -> AdaptConfig:
-    """`config` with compute_dtype=auto decided (float32 on a CPU, bfloat16 on an accelerator) and stages in steps."""
+    """`config` with compute_dtype=auto decided (float32 on a CPU, bfloat16 on an accelerator), stages in steps, and
+    the place of checkpoints absolute."""
     config = dataclasses.replace(config, stages=in_steps(config.stages, config.steps))
+    if config.checkpoints and "://" not in config.checkpoints:
+        config = dataclasses.replace(config, checkpoints=str(Path(config.checkpoints).expanduser().resolve()))
     if config.compute_dtype != "auto":
         return config
     return dataclasses.replace(config, compute_dtype="float32" if jax.default_backend() == "cpu" else "bfloat16")
 
 
 def _write_config(path: Path, run: Run) -> None:
-    text = yaml.safe_dump({**run.inputs, **dataclasses.asdict(run.config)}, sort_keys=False, allow_unicode=True)
     partial = path / "config.yaml.partial"
-    partial.write_text(text, encoding="utf-8")
+    partial.write_text(_yaml(run), encoding="utf-8")
     os.replace(partial, path / "config.yaml")
+
+
+def _yaml(run: Run) -> str:
+    return yaml.safe_dump({**run.inputs, **dataclasses.asdict(run.config)}, sort_keys=False, allow_unicode=True)

@@ -1,25 +1,39 @@
-"""The checkpoints of a run that trains: when one is due, what goes in, where to go on from."""
+"""The checkpoints of a run that trains: when one is due, what stays, where to go on from."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
 from types import TracebackType
 
+from etils import epath
+
 from saltjax.errors import UserError
 from saltjax.hub.directory import FULL
-from saltjax.train import checkpoint
+from saltjax.train import checkpoint, checksums
 from saltjax.train.config import AdaptConfig
 from saltjax.train.due import due
+from saltjax.train.processes import agreed, primary
 from saltjax.train.run import Run
 from saltjax.train.schedules import decay_start
 from saltjax.train.step import State
 
 
 class Shelf:
-    """Leaving it waits until everything is written. UserError, naming the last whole checkpoint: the disk is full."""
+    """Opening it moves damaged checkpoints at its end aside; `notes` are the lines that say so. Leaving it waits until
+    everything is written.
+
+    UserError: all checkpoints are damaged; on leaving, naming the last whole checkpoint: the disk is full.
+    """
 
     def __init__(self, run: Run, config: AdaptConfig):
         self._run, self._config = run, config
-        self._checkpoints = checkpoint.open_checkpoints(run.checkpoints, config.keep_checkpoints)
+        sorted_out = agreed(_sort_out(run.checkpoints) if primary() else None)
+        self.notes: list[str] = sorted_out["notes"]
+        if sorted_out["error"]:
+            raise UserError(sorted_out["error"])
+        self._keep = checkpoint.Keep(config.keep_checkpoints)
+        if (falls := self._falls()) is not None:
+            self._keep.always.add(falls)
+        self._checkpoints = checkpoint.open_checkpoints(run.checkpoints, self._keep)
         self._steps = {one.step for one in self._checkpoints.checkpoints}
         self._closing = ExitStack()
 
@@ -53,10 +67,41 @@ class Shelf:
 
     def due(self, step: int) -> bool:
         """Regularly, at the end, and before the rate falls for good: there a longer run can go on."""
-        falls = self._config.decay_steps > 0 and step == decay_start(self._config)
-        return falls or due(step, self._config.checkpoint_every, self._config.steps)
+        return step == self._falls() or due(step, self._config.checkpoint_every, self._config.steps)
 
-    def save(self, step: int, state: State, data: dict) -> None:
-        """Start writing; returns as soon as the arrays are copied."""
+    def save(self, step: int, state: State, data: dict, best: int | None = None) -> None:
+        """Start writing; returns as soon as the arrays are copied. When it is whole, others go: all but the last
+        `keep_checkpoints`, that from before the decay, and that of step `best`."""
+        kept = {self._falls(), best}
+        self._keep.always = {one for one in kept if one is not None}
         checkpoint.save(self._checkpoints, state, data)
         self._steps.add(step)
+
+    def _falls(self) -> int | None:
+        return decay_start(self._config) if self._config.decay_steps else None
+
+
+def _sort_out(directory: epath.Path) -> dict:
+    """Looks at the checkpoints from the last one back to a whole one, and moves the damaged ones aside: {"notes":
+    lines about them, "error": None, or that none is whole; then nothing was moved}."""
+    damaged: list[tuple[int, str]] = []
+    for step in reversed(checkpoint.steps(directory)):
+        damage = checksums.damage(directory / str(step))
+        if damage is None:
+            notes = []
+            for broken, why in damaged:
+                aside = directory / f"broken-{broken}"
+                if aside.exists():
+                    aside.rmtree()
+                (directory / str(broken)).rename(aside)
+                notes.append(f"checkpoint {broken} is damaged ({why}); it is now {aside}, and step {step} is the last")
+            return {"notes": notes, "error": None}
+        damaged.append((step, damage))
+    if not damaged:
+        return {"notes": [], "error": None}
+    steps = ", ".join(str(step) for step, _ in damaged)
+    error = (
+        f"{directory}: every checkpoint is damaged (steps {steps}; {damaged[0][1]}); "
+        "bring one back from a copy, or remove them to begin again from the model"
+    )
+    return {"notes": [], "error": error}
