@@ -4,8 +4,10 @@ Importing this module loads JAX; `import saltjax` does not.
 """
 
 from saltjax.api._adapt import adapt as adapt
+from saltjax.api._evaluate import compare as compare
 from saltjax.api._evaluate import evaluate as evaluate
 from saltjax.api._export import export as export
 from saltjax.api._inspect import inspect as inspect
+from saltjax.api._plan import plan as plan
 from saltjax.api._quickstart import quickstart as quickstart
 from saltjax.api._transfer import transfer as transfer

@@ -11,10 +11,11 @@ def one_value_each(arguments: list[str]) -> list[str]:
     settings are not (`--text LANG=FILE` of the commands about neurons and layers excepted).
     """
     by_language = arguments[:1] in (["neurons"], ["layers"])
+    several = [option for option in SEVERAL if option != "--data" or arguments[:1] != ["evaluate"]]  # there it is one
     expanded: list[str] = []
     option, first = None, False
     for word in arguments:
-        if word in SEVERAL:
+        if word in several:
             option, first = word, True
         elif word.startswith("-") and word != "-":
             option = None
