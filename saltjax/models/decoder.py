@@ -95,7 +95,8 @@ class Decoder(nnx.Module):
 
         x = constrain(self.embedded(tokens, positions, dtype))
         each = (stacked, layerwise.own, tap.data if tap else None)
-        x, kept = jax.lax.scan(REMAT[remat](body), x, each, unroll=unroll)
+        with jax.named_scope("layers"):  # the loop's name in profiles and in the compiled program
+            x, kept = jax.lax.scan(REMAT[remat](body), x, each, unroll=unroll)
         return self.norm(x), kept
 
 

@@ -1,5 +1,6 @@
 """One training step: loss, gradient of what learns, optimizer; compiled once, pinned shardings, donated state."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -68,28 +69,55 @@ def global_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Arra
 
 def loss_sums(forward: Forward, params: dict, batch: dict[str, Array], mesh: Mesh) -> Sums:
     """The sums over the target tokens of a batch: negative log-likelihood in nats, their number, z-loss."""
-    activations = NamedSharding(mesh, P(BATCH, None, None))
+    tables = {name: params[name] for name in ("embed", "head") if name in params}
+    tokens, tensor = batch["tokens"], mesh.shape["tensor"]
+    if tensor > 1:
+        tables = gathered(tables, mesh)
+    else:  # each device looks up its columns for all its neighbours' tokens: activations change hands, not the table
+        tokens = _placed(tokens, mesh, "data")
 
     def constrain(x: Array) -> Array:
-        return jax.lax.with_sharding_constraint(x, activations)
+        return _placed(x, mesh, BATCH, None, None)
 
-    tables = {name: gathered(params[name], mesh) for name in ("embed", "head") if name in params}
-    params = {**params, **tables}
-    hidden = forward.hidden(params, batch["tokens"], batch["positions"], batch["segments"], constrain=constrain)
+    hidden = forward.hidden({**params, **tables}, tokens, batch["positions"], batch["segments"], constrain=constrain)
     rows = hidden.shape[0] // (mesh.shape["data"] * mesh.shape["fsdp"])
-    chunk = max(LOGITS * mesh.shape["tensor"] // (rows * params["embed"]["table"].shape[0]), 8)
-    following, valid = targets(batch["tokens"], batch["segments"])
-    return chunked_cross_entropy(constrain(hidden), lambda h: forward.logits(tables, h), following, valid, chunk)
+    chunk = max(LOGITS * tensor // (rows * params["embed"]["table"].shape[0]), 8)
+
+    def sums(tables: dict, hidden: Array, following: Array, valid: Array) -> Sums:
+        return chunked_cross_entropy(hidden, lambda h: forward.logits(tables, h), following, valid, chunk)
+
+    run = sums if tensor > 1 else by_device(sums, tables, mesh)
+    return run(tables, constrain(hidden), *targets(batch["tokens"], batch["segments"]))
 
 
-def gathered(tables: dict[str, Array], mesh: Mesh) -> dict[str, Array]:
+def _placed(x: Array, mesh: Mesh, *axes: Any) -> Array:
+    return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, P(*axes)))
+
+
+def gathered(tables: dict, mesh: Mesh) -> dict:
     """Vocabulary tables whole along fsdp and still split over tensor: gathered once, not once a chunk of the loss, and
     a lookup in a table that is split both ways would make XLA replicate its result."""
+    return jax.tree.map(lambda x: _placed(x, mesh, *fitting(P("tensor"), x.shape, mesh)), tables)
 
-    def gather(x: Array) -> Array:
-        return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, fitting(P("tensor"), x.shape, mesh)))
 
-    return jax.tree.map(gather, tables)
+def by_device(sums: Callable[..., Sums], tables: dict, mesh: Mesh) -> Callable[..., Sums]:
+    """`sums(tables, hidden, following, valid)` of each device's own sequences, added up; for tensor=1.
+
+    A device gathers the tables once, adds up their gradient over all chunks, and then the sum is scattered. Left to
+    itself XLA sums the gradient of the whole table over the mesh and keeps it on every device, or does so chunk by chunk.
+    """
+    split = jax.tree.map(lambda x: fitting(P(None, "fsdp") if x.ndim > 1 else P(), x.shape, mesh), tables)
+
+    def whole(x: Array, spec: P) -> Array:
+        if "fsdp" not in spec:
+            return jax.lax.pcast(x, BATCH, to="varying")
+        return jax.lax.all_gather(jax.lax.pcast(x, "data", to="varying"), "fsdp", axis=1, tiled=True)
+
+    def own(tables: dict, *rest: Array) -> Sums:
+        return jax.lax.psum(sums(jax.tree.map(whole, tables, split), *rest), BATCH)
+
+    inputs = (split, P(BATCH), P(BATCH), P(BATCH))
+    return jax.shard_map(own, mesh=mesh, in_specs=inputs, out_specs=P(), axis_names=set(BATCH))
 
 
 def make_step(forward: Forward, mask: Mask, config: AdaptConfig, mesh: Mesh, state: State) -> jax.stages.Wrapped:

@@ -47,21 +47,20 @@ def alignment(source: Auxiliary, target: Auxiliary, pairs: Pairs | None) -> Floa
     (WECHSEL's code). Without a dictionary they are the words that are among the 5,000 most frequent of both languages
     (RAMEN's code, which goes on to optimise RCSLS; we do not).
 
-    Raises UserError when no pair has two vectors.
+    Raises UserError when fewer pairs have two vectors than there are dimensions: W is not determined then.
     """
     if pairs is None:
         there = set(target.frequent(COMMON))
         pairs = tuple((text, text) for text in source.frequent(COMMON) if text in there)
     forms = (str, str.lower, str.title)
     spelled = dict.fromkeys((f(left), g(right)) for left, right in pairs for f in forms for g in forms)
-    if not spelled:
-        raise UserError("no word is frequent in both languages, so their vectors cannot be aligned: give --dictionary")
-    x, y = (space.vectors(side) for space, side in zip((source, target), zip(*spelled, strict=True), strict=True))
+    x, y = source.vectors([left for left, _ in spelled]), target.vectors([right for _, right in spelled])
     both = x.any(axis=1) & y.any(axis=1)
-    if not both.any():
+    least = min(source.dim, target.dim)
+    if both.sum() < least:
         raise UserError(
-            f"none of the dictionary's {len(pairs)} pairs has vectors in both files: "
-            "its first column must be of the source's language, its second of the target's"
+            f"{both.sum()} pairs of words have vectors in both files, but {least} dimensions need as many "
+            "to be aligned: give a larger --dictionary, with the source's language in its first column"
         )
     u, _, vt = np.linalg.svd(x[both].astype(np.float64).T @ y[both].astype(np.float64), full_matrices=False)
     return (u @ vt).astype(np.float32)
