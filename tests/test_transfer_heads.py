@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ INPUT, HEAD, BIAS = "model.embed_tokens.weight", "lm_head.weight", "lm_head.bias
 
 @pytest.fixture(scope="module")
 def room(tmp_path_factory):
-    """A Phi (its head is untied and has a bias), a mT5 (untied) and a BERT (tied) to take vocabularies from."""
+    """A Phi (its head is untied and has a bias), a German decoder (untied) and a BERT (tied) to take vocabularies from."""
     path = tmp_path_factory.mktemp("heads")
     tokenizer = zoo.tokenizer("byte_bpe")
     torch.manual_seed(0)
@@ -36,13 +37,7 @@ def room(tmp_path_factory):
     model.save_pretrained(path / "llm")
     tokenizer.save_pretrained(path / "llm")
     zoo.bert(path / "plm")
-    target = zoo.tokenizer("t5", "de")
-    config = transformers.MT5Config(
-        vocab_size=len(target), d_model=12, d_kv=4, d_ff=16, num_layers=1, num_heads=2, tie_word_embeddings=False,
-        pad_token_id=0, eos_token_id=1, decoder_start_token_id=0,
-    )  # fmt: skip
-    transformers.MT5ForConditionalGeneration(config).save_pretrained(path / "mt5")
-    target.save_pretrained(path / "mt5")
+    zoo.llama(path / "decoder", text="de", tokenizer="sp_bpe", dtype="float32")
     zoo.llama(path / "tied", tied=True)
     (path / "de.txt").write_text("Das Haus ist klein.\nDas Haus\n")
     return path
@@ -120,19 +115,17 @@ def test_scale_is_the_input_row_at_the_heads_mean_norm(room, moved):
 
 
 def test_rerun_solves_again_with_the_plms_output_rows(room, moved):
-    out, _ = moved("mt5", head="rerun")
-    plain, _ = moved("mt5")
+    out, _ = moved("decoder", head="rerun")
+    plain, _ = moved("decoder")
     assert (table(out, INPUT) == table(plain, INPUT)).all()
     new = origins(out)["fitted"]
     assert np.abs(table(out, HEAD)[new] - table(plain, HEAD)[new]).max() > 1e-3
     # The same as a transfer from a PLM whose input table is that output table.
-    swapped = room / "swapped"
-    if not swapped.exists():
-        model = transformers.MT5ForConditionalGeneration.from_pretrained(room / "mt5")
-        with torch.no_grad():
-            model.shared.weight.copy_(model.lm_head.weight)
-        model.save_pretrained(swapped)
-        zoo.tokenizer("t5", "de").save_pretrained(swapped)
+    model = transformers.LlamaForCausalLM.from_pretrained(room / "decoder")
+    with torch.no_grad():
+        model.model.embed_tokens.weight.copy_(model.lm_head.weight)
+    shutil.copytree(room / "decoder", room / "swapped")
+    model.save_pretrained(room / "swapped")
     again, _ = moved("swapped")
     np.testing.assert_array_equal(table(out, HEAD)[new], table(again, HEAD)[new])
 
@@ -202,7 +195,7 @@ def test_choices_without_room_are_refused(room, tmp_path):
 
 
 def test_transformers_takes_the_result(room, moved):
-    out, record = moved(head="map", bias="unigram", norms="calibrate")
+    out, _ = moved(head="map", bias="unigram", norms="calibrate")
     assert json.loads((out / "transfer.json").read_text())["settings"]["bias"] == "unigram"
     model = transformers.AutoModelForCausalLM.from_pretrained(out)
     ids = torch.tensor([AutoTokenizer.from_pretrained(out)("Das Haus")["input_ids"]])
