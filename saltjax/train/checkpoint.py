@@ -35,11 +35,11 @@ class Keep:
         return [one.step in last | self.always for one in checkpoints]
 
 
-def open_checkpoints(directory: epath.Path, keep: Keep | None = None) -> Checkpoints:
+def open_checkpoints(directory: epath.PathLike, keep: Keep | None = None) -> Checkpoints:
     """The checkpoints of a run, to be closed: saving goes on in the background. With `keep`, for writing: only those
     are kept, and what an earlier kill left half written is removed. A checkpoint gets its checksums, then its name."""
-    directory = epath.Path(directory)
-    directory = directory if _remote(directory) else directory.resolve()
+    folder = epath.Path(directory)
+    folder = folder if _remote(folder) else folder.resolve()
     context = ocp.Context()
     registry = ocp.handlers.local_registry(include_global_registry=True)
     registry.add(
@@ -48,22 +48,20 @@ def open_checkpoints(directory: epath.Path, keep: Keep | None = None) -> Checkpo
     context.checkpointables.registry = registry
 
     def sign() -> None:
-        for unfinished in _unfinished(directory):
+        for unfinished in _unfinished(folder):
             checksums.write(unfinished)
 
     context.async_options.post_finalization_callback = sign  # in process 0, when all have written their part
-    return Checkpoints(directory, context=context, preservation_policy=keep, cleanup_tmp_directories=keep is not None)
+    return Checkpoints(folder, context=context, preservation_policy=keep, cleanup_tmp_directories=keep is not None)
 
 
-def steps(directory: epath.Path) -> list[int]:
+def steps(directory: epath.PathLike) -> list[int]:
     """The steps of which there is a finished checkpoint, ascending."""
-    directory = epath.Path(directory)
-    if not directory.exists():
+    folder = epath.Path(directory)
+    if not folder.exists():
         return []
     finished = [
-        one
-        for one in directory.iterdir()
-        if one.name.isdigit() and not (_remote(one) and not (one / COMMITTED).exists())
+        one for one in folder.iterdir() if one.name.isdigit() and not (_remote(one) and not (one / COMMITTED).exists())
     ]
     return sorted(int(one.name) for one in finished)
 
@@ -126,17 +124,16 @@ def restore(checkpoints: Checkpoints, step: int, like: State) -> tuple[State, di
     return State(found["params"], found["optimizer"], number), found["data"]
 
 
-def load_params(directory: epath.Path, step: int | None = None, like: Any = None) -> tuple[int, dict]:
+def load_params(directory: epath.PathLike, step: int | None = None, like: Any = None) -> tuple[int, dict]:
     """(step, parameters) of one checkpoint, by default the last; `like` gives abstract arrays with shardings, by
     default one device holds them all. UserError: there is no such checkpoint, or it is damaged."""
-    directory = epath.Path(directory)
     there = steps(directory)
     if not there:
         raise UserError(f"{directory}: there is no checkpoint in this run yet; run `saltjax adapt` first")
     if step is not None and step not in there:
         raise UserError(f"{directory}: there is no checkpoint of step {step}; there are {', '.join(map(str, there))}")
     chosen = there[-1] if step is None else step
-    if damage := checksums.damage(directory / str(chosen), "params/"):
+    if damage := checksums.damage(epath.Path(directory) / str(chosen), "params/"):
         others = ", ".join(str(one) for one in there if one != chosen)
         mend = f"take another one: --step {others}" if others else "there is no other one; run `saltjax adapt` again"
         raise UserError(f"the checkpoint of step {chosen} is damaged: {damage}; {mend}")

@@ -23,18 +23,18 @@ def write(checkpoint: epath.Path) -> None:
     (checkpoint / NAME).write_text(json.dumps(found, indent=1) + "\n")
 
 
-def damage(checkpoint: epath.Path, part: str = "") -> str | None:
+def damage(checkpoint: epath.PathLike, part: str = "") -> str | None:
     """The first file of a checkpoint (of its folder `part`) that is not as it was written, and what is wrong with it;
     None for a whole one. A checkpoint without checksums is not whole: it has them before it has its name."""
-    checkpoint = epath.Path(checkpoint)
-    note = checkpoint / NAME
+    folder = epath.Path(checkpoint)
+    note = folder / NAME
     try:
         expected = {name: tuple(one) for name, one in json.loads(note.read_text()).items()}
     except FileNotFoundError:
         return f"{note} is missing"
     except (ValueError, AttributeError, TypeError):
         return f"{note} is damaged"
-    files = {name: checkpoint / name for name in sorted(expected) if name.startswith(part)}
+    files = {name: folder / name for name in sorted(expected) if name.startswith(part)}
     with ThreadPoolExecutor(THREADS) as threads:
         found = threads.map(_measured_if_there, files.values())
         for (name, path), (size, crc) in zip(files.items(), found, strict=True):

@@ -7,7 +7,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import jax
@@ -49,6 +49,7 @@ def batch_part(mesh: Mesh, batch_size: int) -> tuple[int, int]:
     process's devices see some of another's sequences, but not all.
     """
     rows: dict[int, set[tuple[int, int]]] = {}
+    device: Any  # typed as a mere name in JAX
     for device, (cut,) in batch_sharding(mesh).devices_indices_map((batch_size,)).items():
         start, stop, _ = cut.indices(batch_size)
         rows.setdefault(device.process_index, set()).add((start, stop))
@@ -122,8 +123,8 @@ def _join() -> None:
         jax.distributed.initialize(address, int(count), int(index), cluster_detection_method="deactivate")
     except (ValueError, RuntimeError) as error:
         raise UserError(
-            f"--distributed: the processes did not find each other ({_line(error)}); on a TPU pod, under SLURM and Open "
-            f"MPI nothing is needed, elsewhere set {', '.join(ENVIRONMENT)}"
+            f"--distributed: the processes did not find each other ({_line(error)}); on a TPU pod, under SLURM and "
+            f"Open MPI nothing is needed, elsewhere set {', '.join(ENVIRONMENT)}"
         ) from None
 
 
@@ -140,10 +141,8 @@ def _watch(client: Any, left: threading.Event) -> None:
 
 
 def _tell(client: Any, why: str) -> None:
-    try:
+    with suppress(jax.errors.JaxRuntimeError):  # another one was first, or the service is gone: then they know
         client.key_value_set(FAILED, why)
-    except jax.errors.JaxRuntimeError:
-        pass  # another one was first, or the service is gone: then they know
 
 
 def _last_words(error: BaseException) -> int:

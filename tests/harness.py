@@ -1,0 +1,94 @@
+"""Real `saltjax adapt` processes of a tiny model, to be killed, stopped and compared."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import zoo
+
+from saltjax.train import checkpoint, metrics
+from saltjax.train.meter import SPEED
+
+BASE = (
+    "seq_len=16 batch_size=4 warmup_steps=2 learning_rate=1e-2 log_every=1 compute_dtype=float32 mesh.fsdp=-1".split()
+)
+
+
+class House:
+    """A folder with a model, text, caches and runs."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        zoo.llama(folder / "llm")
+        for name, sentences in (("text", zoo.sentences("de", 200)), ("valid", zoo.sentences("de", 210)[200:])):
+            (folder / f"{name}.txt").write_text("\n".join(sentences) + "\n", encoding="utf-8")
+
+    def command(self, run: str, *settings: str, code: str = "saltjax.cli") -> list[str]:
+        main = f"from {code} import main; main()"
+        files = ["--text", str(self.folder / "text.txt"), "--valid", f"de={self.folder / 'valid.txt'}"]
+        where = f"cache={self.folder / 'cache'}"
+        return [
+            sys.executable, "-c", main, "adapt", str(self.folder / "llm"), str(self.folder / run), *files,
+            *BASE, where, *settings,
+        ]  # fmt: skip
+
+    def environment(self, devices: int = 1, **more: str) -> dict[str, str]:
+        return os.environ | {
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+            "JAX_COMPILATION_CACHE_DIR": str(self.folder / f"xla{devices}"),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            **more,
+        }
+
+    def start(self, run: str, *settings: str, devices: int = 1, **environment: str) -> subprocess.Popen:
+        """One process; its words are in process.stderr."""
+        return subprocess.Popen(
+            self.command(run, *settings),
+            env=self.environment(devices, **environment),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def start_two(self, run: str, *settings: str, devices: int = 2) -> list[subprocess.Popen]:
+        """Two processes of one run with some devices each."""
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            address = f"localhost:{free.getsockname()[1]}"
+        who = [{"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": str(i)} for i in (0, 1)]
+        return [self.start(run, "--distributed", *settings, devices=devices, **environment) for environment in who]
+
+
+def ended(processes: list[subprocess.Popen], timeout: float = 240) -> tuple[list[int], list[str]]:
+    """(statuses, what they said) of processes, which are killed if they do not end."""
+    try:
+        said = [process.communicate(timeout=timeout)[1] for process in processes]
+    finally:
+        for process in processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGKILL)
+    return [process.returncode for process in processes], said
+
+
+def lines(run: Path) -> list[dict]:
+    """metrics.jsonl without what depends on the clock and the machine."""
+    clock = (*SPEED, "seconds")
+    return [{k: v for k, v in line.items() if k not in clock} for line in metrics.read(run / "metrics.jsonl")]
+
+
+def arrays(run: Path, step: int) -> dict[str, np.ndarray]:
+    """Everything in a checkpoint but the clock: parameters, moments, state of the data."""
+    with checkpoint.open_checkpoints(run / "checkpoints") as checkpoints:
+        found = checkpoints.load_checkpointables(step, None)
+    found["data"].pop("seconds")
+    flat, _ = jax.tree_util.tree_flatten_with_path(found)
+    return {jax.tree_util.keystr(k): np.asarray(x) for k, x in flat}
+
+
+def bits(run: Path, step: int) -> dict[str, bytes]:
+    return {path: x.tobytes() for path, x in arrays(run, step).items()}
