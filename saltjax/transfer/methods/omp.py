@@ -1,7 +1,6 @@
 """Orthogonal matching pursuit (arXiv 2506.06607, mergekit's tokensurgeon): neighbours chosen for what they explain."""
 
 from functools import lru_cache
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +25,7 @@ def greedy_support(k: int) -> Kernel:
 
     def kernel(
         anchors_st: Float[Array, "s ht"],
-        gram_ss: Float[Array, "s s"] | None,
+        gram_ss: Float[Array, "g g"],
         row: Float[Array, " ht"],
         inner_s: Float[Array, " s"],
     ) -> tuple[Int[Array, " k"], Int[Array, ""]]:
@@ -34,7 +33,8 @@ def greedy_support(k: int) -> Kernel:
 
         At every step the anchor of largest `|<r, h>|` joins the support; r is what the support leaves unexplained.
         With q the orthonormal directions of the support, `<r, h_j>` of all anchors is updated by `H q`, and `H q` comes
-        from a row of `H H'` and the earlier `H q` (batch OMP, Rubinstein et al. 2008): no product with H in a step.
+        from a row of `H H'` (`gram`; formed here when that is empty) and the earlier `H q` (batch OMP, Rubinstein et
+        al. 2008): no product with H in a step.
         """
         square = jnp.sum(row * row)
         chosen, count = jnp.zeros(k, jnp.int32), jnp.int32(0)
@@ -46,7 +46,7 @@ def greedy_support(k: int) -> Kernel:
             score_s = jnp.abs(inner_s)
             # The first of the largest. jnp.argmax does the same, seven times slower on a CPU.
             j = jnp.min(jnp.where(score_s == jnp.max(score_s), jnp.arange(len(score_s)), len(score_s) - 1))
-            gram_s = jnp.matmul(anchors_st, anchors_st[j], precision=HIGHEST) if gram_ss is None else gram_ss[j]
+            gram_s = jnp.matmul(anchors_st, anchors_st[j], precision=HIGHEST) if gram_ss.shape[0] == 0 else gram_ss[j]
             along = gram_s - jnp.matmul(directions[:, j], directions, precision=HIGHEST)
             goes_on = (inner_s[j] ** 2 > ROUNDING * square * gram_s[j]) & (along[j] > 1e-6 * gram_s[j]) & (count == i)
             along = jnp.where(goes_on, along * jax.lax.rsqrt(jnp.where(goes_on, along[j], 1)), 0)
@@ -85,9 +85,8 @@ def omp(problem: Problem, material: Material, *, k: int = 64) -> Mixture:
         raise UserError(f"k={k} must be positive")
     anchors, new = problem.plm_anchors.astype(np.float32), problem.plm_new
     k = min(k, *anchors.shape)
-    gram = anchors @ anchors.T if len(anchors) <= MOST_ANCHORS else None
-    tables: tuple[Any, ...] = on_devices([anchors] if gram is None else [anchors, gram], material.mesh)
-    tables = (*tables, None)[:2]
+    gram = anchors @ anchors.T if len(anchors) <= MOST_ANCHORS else np.zeros((0, 0), np.float32)
+    tables = on_devices([anchors, gram], material.mesh)
     indices, support = np.zeros((len(new), k), np.int32), np.zeros(len(new), np.int32)
     everyone = np.arange(len(new), dtype=np.int32)
     rows = lambda block: (new[block], _inner(new[block], tables[0]))  # noqa: E731
