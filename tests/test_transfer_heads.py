@@ -21,7 +21,7 @@ INPUT, HEAD, BIAS = "model.embed_tokens.weight", "lm_head.weight", "lm_head.bias
 
 @pytest.fixture(scope="module")
 def room(tmp_path_factory):
-    """A Phi (its head is untied and has a bias), a German decoder (untied) and a BERT (tied) to take vocabularies from."""
+    """A Phi, whose untied head has a bias; a German decoder (untied) and a BERT (tied) to take vocabularies from."""
     path = tmp_path_factory.mktemp("heads")
     tokenizer = zoo.tokenizer("byte_bpe")
     torch.manual_seed(0)
