@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from saltjax.data.feed import account, described, feed, gather
 from saltjax.data.mixture import Corpus, weighted_path
@@ -126,13 +127,16 @@ def adapt(
             "epochs": {name: round(part.epochs, 4) for name, part in parts.items()},
         }
 
-    trained = train(loaded, given, opened, scores if scored else None, mesh, seen)
+    def decode(ids: np.ndarray) -> str:
+        return str(tokenizer.decode(ids))
+
+    trained = train(loaded, given, opened, scores if scored else None, mesh, seen, decode)
     return {
         "run": str(run),
         "steps": trained.step,
         "loss": trained.loss,
         "valid": trained.valid,
-        "tokens_per_second": trained.tokens_per_second,
+        **trained.speed,
         "checkpoint": str(trained.checkpoint) if trained.checkpoint else None,
         "data": account(fed, given.seen(trained.step)),
         "interrupted": trained.interrupted,

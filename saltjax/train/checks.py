@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from saltjax.data.mixture import corpora
 from saltjax.errors import UserError
+from saltjax.train.profile import read_steps
 from saltjax.train.stages import in_steps, read_stages
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def consistent(config: "AdaptConfig") -> "AdaptConfig":
     if config.embeddings_first and config.stages:
         raise UserError("embeddings_first is short for a first stage; give either it or stages")
     in_steps(config.stages, config.steps)
+    read_steps(config.profile_steps)
     if config.decay_steps and config.schedule != "wsd":
         raise UserError(f"decay_steps={config.decay_steps} belongs to schedule=wsd, not to {config.schedule}")
     if config.moments_dtype == "bfloat16" and config.beta2 > 0.99 and config.optimizer in ("adamw", "muon"):

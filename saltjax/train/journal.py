@@ -6,41 +6,49 @@ from types import TracebackType
 from typing import Any
 
 from saltjax.train import metrics, plots
+from saltjax.train.best import best_step
+from saltjax.train.processes import agreed, primary
 from saltjax.train.progress import Progress
 
 PLOT_EVERY = 30.0  # seconds, at evaluations; the end always draws
+NOTABLE_WAIT = 0.02  # of the time spent waiting for data is said
 
 
 class Journal:
     """The telling of the run at `path`; `resumed_at` is the step of its checkpoint, None for a fresh one. What was
-    written after that step is dropped: the run writes it again."""
+    written after that step is dropped: the run writes it again. Of several processes the first one tells."""
 
     def __init__(self, path: Path, total: int, resumed_at: int | None):
-        self._path = path
-        self.progress = Progress(total, resumed_at or 0)
+        self._path, self._resumed_at = path, resumed_at
+        self.progress = Progress(total, resumed_at or 0, quiet=not primary())
         self.say = self.progress.say
-        metrics.cut(path / "metrics.jsonl", -1 if resumed_at is None else resumed_at)
-        lines = metrics.read(path / "metrics.jsonl")
-        self.loss: float | None = next((line["loss"] for line in reversed(lines) if "loss" in line), None)
-        evaluations = [line for line in lines if "bits_per_byte" in line]
-        self.valid: dict[str, float] = evaluations[-1]["bits_per_byte"] if evaluations else {}
-        self.evaluated = {line["step"] for line in evaluations}
-        self._log = metrics.Log(path / "metrics.jsonl", resumed_at)
-        self._drawn = time.monotonic()
 
     def __enter__(self) -> "Journal":
+        self._log: metrics.Log | None = None
+        lines = []
+        if primary():
+            file = self._path / "metrics.jsonl"
+            metrics.cut(file, -1 if self._resumed_at is None else self._resumed_at)
+            lines = metrics.read(file)
+            self._log = metrics.Log(file, self._resumed_at)
+        self.loss: float | None = agreed(next((line["loss"] for line in reversed(lines) if "loss" in line), None))
+        evaluations = agreed([(line["step"], line["bits_per_byte"]) for line in lines if "bits_per_byte" in line])
+        self.scores: dict[int, dict[str, float]] = dict(evaluations)
+        self.valid: dict[str, float] = evaluations[-1][1] if evaluations else {}
+        self._drawn = time.monotonic()
         self.progress.__enter__()
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.progress.__exit__(kind, error, trace)
-        self._log.__exit__(kind, error, trace)
+        if self._log:
+            self._log.__exit__(kind, error, trace)
 
     def evaluation(self, step: int, valid: dict[str, float]) -> None:
         """Held-out bits per byte after `step` steps."""
         self.valid = {name: float(value) for name, value in valid.items()}
-        self.evaluated.add(step)
-        self._log.write({"step": step, "bits_per_byte": self.valid})
+        self.scores[step] = self.valid
+        self._write({"step": step, "bits_per_byte": self.valid})
         self.say(
             f"step {step}: " + ", ".join(f"{name} {value:.4f} bits per byte" for name, value in self.valid.items())
         )
@@ -51,10 +59,23 @@ class Journal:
         """The metrics of the step that was just done, and the run's totals."""
         self.loss = numbers["loss"]
         kept = {key: numbers[key] for key in ("loss", "learning_rate", "grad_norm")}
-        self._log.write({"step": step, **kept, **totals})
+        self._write({"step": step, **kept, **totals})
         speed = totals["tokens_per_second"]
-        self.progress.step(step, f"loss {self.loss:.4f}  lr {kept['learning_rate']:.2e}  {speed:,.0f} tokens/s")
+        waits = f"  waits {totals['data_wait']:.0%} for data" if totals["data_wait"] > NOTABLE_WAIT else ""
+        mfu = f"  MFU {totals['mfu']:.1%}" if totals["mfu"] else ""
+        self.progress.step(
+            step, f"loss {self.loss:.4f}  lr {kept['learning_rate']:.2e}  {speed:,.0f} tokens/s{mfu}{waits}"
+        )
+
+    def best(self, of: str) -> int | None:
+        """The step with the lowest bits per byte so far (`best.best_step`)."""
+        return best_step(self.scores, of)
 
     def draw(self) -> None:
-        plots.draw(self._path)
+        if self._log:
+            plots.draw(self._path)
         self._drawn = time.monotonic()
+
+    def _write(self, line: dict[str, Any]) -> None:
+        if self._log:
+            self._log.write(line)

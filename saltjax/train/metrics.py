@@ -1,8 +1,10 @@
 """What a run measures: metrics.jsonl, one JSON object a log point, and the same numbers for TensorBoard.
 
 A training line: step (steps done), loss (nats a target token, of that step), learning_rate, grad_norm (before
-clipping), tokens (targets so far), tokens_per_second (since the line before; without compiling, evaluation and
-checkpoints), seconds (training so far), tokens_seen {corpus: tokens of its text so far}, epochs {corpus: of it so far}.
+clipping), tokens (targets so far), seconds (training so far; without compiling, evaluation and checkpoints); since the
+line before: tokens_per_second, tokens_per_second_per_device, step_seconds, data_wait (share of the time), mfu (share of
+the devices' peak, or null); device_memory_bytes, device_memory_peak_bytes (or null); tokens_seen {corpus: tokens of its
+text so far}, epochs {corpus: of it so far}. docs/training.md says how each is measured.
 An evaluation line: step, bits_per_byte {name: value}.
 """
 
@@ -71,5 +73,5 @@ def _scalars(line: dict[str, Any]) -> Iterator[tuple[str, float]]:
     for key, value in line.items():
         if isinstance(value, dict):
             yield from ((f"{key}/{name}", one) for name, one in value.items())
-        elif key != "step":
+        elif key != "step" and value is not None:
             yield f"train/{key}", value

@@ -14,8 +14,8 @@ EVERY = 30.0  # seconds between plain lines
 class Progress:
     """A bar on a terminal; else a plain line for the first and the last step and every half minute between."""
 
-    def __init__(self, total: int, done: int):
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+    def __init__(self, total: int, done: int, quiet: bool = False):
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=quiet)
         self._total = total
         self._since: tuple[int, float] | None = None  # the first step that we see ends the compiling
         self._last_line = -EVERY

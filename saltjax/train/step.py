@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Int
@@ -104,7 +105,7 @@ def by_device(sums: Callable[..., Sums], tables: dict, mesh: Mesh) -> Callable[.
     """`sums(tables, hidden, following, valid)` of each device's own sequences, added up; for tensor=1.
 
     A device gathers the tables once, adds up their gradient over all chunks, and then the sum is scattered. Left to
-    itself XLA sums the gradient of the whole table over the mesh and keeps it on every device, or does so chunk by chunk.
+    itself XLA sums that of the lookup and that of the loss over the mesh, each whole on every device.
     """
     split = jax.tree.map(lambda x: fitting(P(None, "fsdp") if x.ndim > 1 else P(), x.shape, mesh), tables)
 
@@ -121,10 +122,12 @@ def by_device(sums: Callable[..., Sums], tables: dict, mesh: Mesh) -> Callable[.
 
 
 def make_step(forward: Forward, mask: Mask, config: AdaptConfig, mesh: Mesh, state: State) -> jax.stages.Wrapped:
-    """step(state, batch) -> (next state, metrics {loss, grad_norm, learning_rate, tokens}); `state` is donated.
+    """step(state, batch) -> (next state, metrics {loss, grad_norm, learning_rate, tokens, gradient_norms}); `state` is
+    donated.
 
-    The argument `state` here gives shapes only. Metrics are float32 scalars: loss in nats a target token, the norm of
-    the gradient of all that learns before clipping, and the number of target tokens.
+    The argument `state` here gives shapes only. Metrics are float32: loss in nats a target token, the norm of the
+    gradient of all that learns before clipping, the number of target tokens, and the norm of each parameter's gradient,
+    in the order of their names. A step whose loss or gradient is not finite changes neither parameters nor moments.
     """
     where = state_shardings(state, mesh)
 
@@ -141,7 +144,11 @@ def make_step(forward: Forward, mask: Mask, config: AdaptConfig, mesh: Mesh, sta
         sums, grads = accumulated(share, learning, batch, config.accumulate, mesh)
         rate = learning_rate(state.step, config)
         new, opt_state, norm = optimiser.update(grads, state.opt_state, learning, rate, config)
+        finite = jnp.isfinite(sums.loss) & jnp.isfinite(norm)
+        old = learning, state.opt_state
+        new, opt_state = jax.tree.map(lambda x, before: jnp.where(finite, x, before), (new, opt_state), old)
         metrics = {"loss": sums.loss / number, "grad_norm": norm, "learning_rate": rate, "tokens": sums.number}
+        metrics["gradient_norms"] = jnp.array([optax.tree.norm(grads[path]) for path in sorted(grads)])
         return State(merge(state.params, new, mask), opt_state, state.step + 1), metrics
 
     return jax.jit(
