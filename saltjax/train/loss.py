@@ -46,14 +46,14 @@ def chunked_cross_entropy(
         return jnp.moveaxis(x.reshape(b, chunks, chunk, *x.shape[2:]), 1, 0)
 
     @jax.checkpoint
-    def body(sums: tuple[Array, Array], piece: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], None]:
-        (total, squares), (h, target, ok) = sums, piece
+    def body(_: None, piece: tuple[Array, Array, Array]) -> tuple[None, tuple[Array, Array]]:
+        h, target, ok = piece
         scores = logits(h)
         is_target = jnp.arange(scores.shape[-1]) == target[..., None]
         z = jax.nn.logsumexp(scores, axis=-1)
         loss = z - jnp.sum(jnp.where(is_target, scores, 0.0), axis=-1)
-        return (total + jnp.sum(jnp.where(ok, loss, 0.0)), squares + jnp.sum(jnp.where(ok, z * z, 0.0))), None
+        return None, (jnp.sum(jnp.where(ok, loss, 0.0)), jnp.sum(jnp.where(ok, z * z, 0.0)))
 
-    zero = jnp.zeros((), jnp.float32)
-    (total, squares), _ = jax.lax.scan(body, (zero, zero), (cut(hidden), cut(following), cut(valid)))
-    return Sums(total, valid.sum(dtype=jnp.float32), squares)
+    with jax.named_scope("loss"):
+        _, (losses, squares) = jax.lax.scan(body, None, (cut(hidden), cut(following), cut(valid)))
+    return Sums(losses.sum(), valid.sum(dtype=jnp.float32), squares.sum())

@@ -38,8 +38,8 @@ def make_mesh(config: MeshConfig = MeshConfig(), devices: Sequence[jax.Device] |
     used = math.prod(sizes)
     if used < len(devices) and jax.process_count() > 1:
         raise UserError(f"mesh {wanted} uses {used} of {len(devices)} devices; with several processes it must use all")
-    if used == len(jax.devices()) and devices == jax.devices():
-        return jax.make_mesh(tuple(sizes), AXES, axis_types=(AxisType.Auto,) * 3)  # knows the network's topology
+    if used == len(devices):  # neighbours in the mesh are neighbours in the network
+        return jax.make_mesh(tuple(sizes), AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
     return Mesh(np.array(devices[:used]).reshape(sizes), AXES, axis_types=(AxisType.Auto,) * 3)
 
 

@@ -78,7 +78,8 @@ def swept(
         for start, stop in runs(stacks, depth):
             learning = {path: _part(stack, start, stop) for path, stack in stacks.items() if start in stack.layers}
             own = jax.tree.map(lambda value, start=start, stop=stop: value[start:stop], layerwise.own)
-            x, _ = jax.lax.scan(REMAT[remat](body), x, (jnp.arange(start, stop), own, learning), unroll=unroll)
+            with jax.named_scope("layers"):
+                x, _ = jax.lax.scan(REMAT[remat](body), x, (jnp.arange(start, stop), own, learning), unroll=unroll)
         return model.norm(x)
 
 
