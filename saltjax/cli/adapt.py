@@ -24,6 +24,10 @@ def adapt(
     ] = None,
     layout: Annotated[str, typer.Option(help="line: a line is a document. blank: blank lines separate them.")] = "line",
     config: Annotated[Path | None, typer.Option("--config", help="A YAML file of settings.")] = None,
+    plan: Annotated[
+        str | None,
+        typer.Option("--plan", metavar="SLICE", help="Train nothing: what a step costs on v5e:4x4, v5p:2x2x1, ..."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Continue the training of a causal language model on text, on whatever devices there are.
@@ -40,7 +44,13 @@ def adapt(
     Ctrl-C saves; the same command resumes. Example:
 
     saltjax adapt llama-de runs/llama-de --text de.txt --valid de=valid.txt steps=2000 learning_rate=3e-4
+
+    Before you rent a TPU (docs/tpu.md): saltjax adapt llama-de runs/llama-de batch_size=32 --plan v5e:4x4
     """
+    if plan:
+        from saltjax.cli.plan import show_plan
+
+        return show_plan(model, plan, config, settings or (), as_json)
     from saltjax import api
     from saltjax.cli.reading import Reading
 
