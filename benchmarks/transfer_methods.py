@@ -44,9 +44,13 @@ def words(count: int, seed: int) -> list[str]:
 
 
 def vocabulary(spellings: list[str]) -> tuple[Vocabulary, SimpleNamespace]:
-    """Tokens that all start a word, and a tokenizer for them."""
-    tokens = tuple(Token(i, "▁" + w, Surface(w.encode(), True), "text") for i, w in enumerate(spellings))
-    tokenizer = Tokenizer(models.Unigram([("▁" + w, -1.0 - len(w) / 9) for w in spellings], unk_id=0))
+    """Tokens and a tokenizer for them: letters and the shortest words go on within a word, others start one."""
+    starts = [len(w) > 4 for w in spellings]
+    tokens = tuple(
+        Token(i, "▁" * s + w, Surface(w.encode(), s), "text")
+        for i, (w, s) in enumerate(zip(spellings, starts, strict=True))
+    )
+    tokenizer = Tokenizer(models.Unigram([(token.piece, -1.0 - len(token.piece) / 9) for token in tokens], unk_id=0))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     return Vocabulary(tokens, len(tokens), {}, "sentencepiece", spellings[-1]), SimpleNamespace(
         backend_tokenizer=tokenizer
@@ -77,11 +81,9 @@ def pose(new: int, anchors: int) -> tuple[Problem, Material, problems.Problem, n
     )
     described = np.concatenate([arrays.aux_shared, arrays.aux_new])
     near = described[rng.integers(0, len(described), VOCABULARY)] + rng.normal(size=(VOCABULARY, described.shape[1]))
-    some = lambda count, below: rng.integers(0, below, count).tolist()  # noqa: E731
-    pairs = tuple((ours[i], theirs[j]) for i, j in zip(some(5000, 20_000), some(5000, 20_000), strict=True))
-    links = Counter(
-        {(ours[i], theirs[j]): 20 for i, j in zip(some(100_000, 20_000), some(100_000, 20_000), strict=True)}
-    )
+    some = lambda count: rng.integers(0, min(20_000, len(theirs)), count).tolist()  # noqa: E731
+    pairs = tuple((ours[i], theirs[j]) for i, j in zip(some(5000), some(5000), strict=True))
+    links = Counter({(ours[i], theirs[j]): 20 for i, j in zip(some(100_000), some(100_000), strict=True)})
     material = Material(
         source_tokenizer=old,
         target_tokenizer=fresh,

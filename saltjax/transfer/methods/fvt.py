@@ -27,12 +27,13 @@ def fvt(problem: Problem, material: Material) -> Mixture:
     tokenizer = needed(material.source_tokenizer, "the source's tokenizer")
     surfaces = {token.id: token.surface for token in problem.target.tokens if token.surface is not None}
     spelled = [_spelled(surfaces[i]) for i in problem.new.tolist()]
-    longest = _by_spelling(problem.source)
+    by_spelling = _by_spelling(problem.source)
+    longest = max(map(len, by_spelling), default=0)
     pieces = []
     for text, cut, hidden in zip(
         spelled, _cuts(spelled, tokenizer, problem.source), problem.hidden.tolist(), strict=True
     ):
-        pieces.append(cut if cut and hidden not in cut else _greedy(text, longest, hidden))
+        pieces.append(cut if cut and hidden not in cut else _greedy(text, by_spelling, longest, hidden))
     support = np.array([len(cut) for cut in pieces], np.int32)
     indices = np.zeros((len(pieces), max(1, int(support.max(initial=0)))), np.int32)
     for row, cut in zip(indices, pieces, strict=True):
@@ -69,8 +70,8 @@ def _by_spelling(source: Vocabulary) -> dict[bytes, list[int]]:
     return found
 
 
-def _greedy(text: bytes, tokens: dict[bytes, list[int]], hidden: int) -> list[int]:
-    longest, pieces, start = max(map(len, tokens), default=0), [], 0
+def _greedy(text: bytes, tokens: dict[bytes, list[int]], longest: int, hidden: int) -> list[int]:
+    pieces, start = [], 0
     while start < len(text):
         for end in range(min(len(text), start + longest), start, -1):
             usable = [i for i in tokens.get(text[start:end], ()) if i != hidden]
