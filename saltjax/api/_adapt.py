@@ -23,11 +23,14 @@ from saltjax.models.decoder import Params, abstract_model
 from saltjax.models.families import family_of
 from saltjax.models.load import load_model
 from saltjax.models.model import Model
+from saltjax.train.best import MEAN, NONE
+from saltjax.train.checkpoint import steps
 from saltjax.train.config import AdaptConfig, read_config
 from saltjax.train.elements import digests
 from saltjax.train.loop import train
 from saltjax.train.mesh import check_batch, make_mesh
-from saltjax.train.run import create, is_run, resolved, resume, stored_dtypes
+from saltjax.train.processes import agreed, batch_part, primary
+from saltjax.train.run import Run, create, is_run, resolved, resume, stored_dtypes
 from saltjax.train.sharding import param_shardings
 
 # Rows of the vocabulary's tables on the devices; a constant, so that a run can be resumed on another mesh.
@@ -65,12 +68,19 @@ def adapt(
     held = dict(_named(str(value)) for value in valid)
     mesh = make_mesh(settings.mesh)
     check_batch(mesh, settings.batch_size, settings.accumulate)
-    directory = run / "model" if is_run(run) else locate(model)
+    here = is_run(run)
+    known = agreed(here)
+    directory = run / "model" if here else locate(model)
     hf_config, tokenizer = read_model_config(directory), load_tokenizer(directory)
     decoder = family_of(hf_config).decoder_config(hf_config)
     if settings.seq_len > decoder.max_positions:
         raise UserError(f"seq_len={settings.seq_len} is more than the {decoder.max_positions} positions of {model}")
     scored = {name: held_out(path, tokenizer, settings.seq_len) for name, path in held.items()}
+    if settings.keep_best not in (NONE, MEAN, *held):
+        raise UserError(
+            f"keep_best={settings.keep_best} is no held-out text; "
+            f"give --valid {settings.keep_best}=FILE too, or keep_best=mean"
+        )
     fed = feed(gathered, tokenizer, settings.seq_len, Path(settings.cache).expanduser(), progress)
     largest = max(one.windows.store.counts.largest_id for one in fed)
     if largest >= decoder.vocab_size:
@@ -78,7 +88,7 @@ def adapt(
             f"{directory}: the tokenizer gives id {largest}, but the model has "
             f"{decoder.vocab_size} embedding rows; they do not belong together"
         )
-    for line in described(fed):
+    for line in described(fed) if primary() else ():
         print(line, file=sys.stderr)
     inputs = {
         "model": str(model),
@@ -92,15 +102,17 @@ def adapt(
     def shardings(params: Params) -> Any:
         return param_shardings(params, mesh)
 
-    if is_run(run):
-        opened = resume(run, settings, inputs)
-    if is_run(run) and opened.checkpoints.is_dir() and any(opened.checkpoints.iterdir()):
+    opened = resume(run, settings, inputs) if known and primary() else Run(run, settings, inputs)
+    resumes = agreed(steps(opened.checkpoints) if primary() else None)
+    if known and resumes:
         padded = decoder.padded(VOCABULARY_MULTIPLE)
-        loaded = Model(padded, *abstract_model(padded), stored_dtypes(opened))
+        loaded = Model(padded, *abstract_model(padded), stored_dtypes(opened) if here else {})
     else:
         loaded = load_model(locate(model), shardings, pad_vocab_to=VOCABULARY_MULTIPLE)
-    if not is_run(run):
+    if not known and primary():
         opened = create(run, settings, inputs, directory, loaded.dtypes)
+    if resumes and not known:  # the run's directory was lost, its checkpoints are elsewhere
+        loaded = loaded._replace(params=jax.eval_shape(lambda params: params, loaded.params))
 
     dtype = jnp.dtype(settings.compute_dtype)
     rows = settings.batch_size
@@ -116,8 +128,7 @@ def adapt(
         [one.share for one in fed],
         settings.batch_size,
         settings.seed,
-        jax.process_index(),
-        jax.process_count(),
+        *batch_part(mesh, settings.batch_size),
     )
 
     def seen(step: int) -> dict[str, Any]:

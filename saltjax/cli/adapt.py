@@ -1,5 +1,6 @@
 """saltjax adapt MODEL RUN --text FILE..."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,9 @@ def adapt(
     ] = None,
     layout: Annotated[str, typer.Option(help="line: a line is a document. blank: blank lines separate them.")] = "line",
     config: Annotated[Path | None, typer.Option("--config", help="A YAML file of settings.")] = None,
+    distributed: Annotated[
+        bool, typer.Option("--distributed", help="One of several processes of a run; see docs/checkpoints.md.")
+    ] = False,
     plan: Annotated[
         str | None,
         typer.Option("--plan", metavar="SLICE", help="Train nothing: what a step costs on v5e:4x4, v5p:2x2x1, ..."),
@@ -33,10 +37,10 @@ def adapt(
     """Continue the training of a causal language model on text, on whatever devices there are.
 
     Settings: steps batch_size seq_len accumulate learning_rate warmup_steps schedule final_learning_rate_ratio
-    decay_steps embedding_learning_rate_ratio optimizer moments_dtype weight_decay clip_norm beta1 beta2 z_loss
+    decay_steps embedding_learning_rate_ratio optimizer moments_dtype weight_decay clip_norm beta1 beta2 ema z_loss
     trainable embeddings_first stages lora.rank lora.alpha lora.targets compute_dtype remat seed eval_every
-    checkpoint_every keep_checkpoints keep_best checkpoints log_every data cache mesh.data mesh.fsdp mesh.tensor;
-    `configs/adapt.yaml` says what each does.
+    checkpoint_every keep_checkpoints keep_best checkpoints log_every profile_steps data cache mesh.data mesh.fsdp
+    mesh.tensor; `configs/adapt.yaml` says what each does.
 
     Text, JSON lines (both also .gz .xz .zst), Parquet, and folders of them or of a Hugging Face data set; more in
     docs/data.md. 5 % of another corpus: --text de.jsonl --text en.txt=0.05.
@@ -53,8 +57,9 @@ def adapt(
         return show_plan(model, plan, config, settings or (), as_json)
     from saltjax import api
     from saltjax.cli.reading import Reading
+    from saltjax.train.processes import primary, together
 
-    with Reading() as reading:
+    with together() if distributed else nullcontext(), Reading() as reading:
         record = api.adapt(
             model,
             run,
@@ -66,6 +71,7 @@ def adapt(
             overrides=settings or (),
             progress=reading,
         )
+        speaks = primary()
 
     def show(console: Console) -> None:
         speed, loss = record["tokens_per_second"], record["loss"]
@@ -82,6 +88,7 @@ def adapt(
             ("checkpoint", record["checkpoint"]),
         )
 
-    emit(record, as_json, show)
+    if speaks:
+        emit(record, as_json, show)
     if record["interrupted"]:
         raise typer.Exit(130)
