@@ -28,14 +28,14 @@ class House:
         for name, sentences in (("text", zoo.sentences("de", 200)), ("valid", zoo.sentences("de", 210)[200:])):
             (folder / f"{name}.txt").write_text("\n".join(sentences) + "\n", encoding="utf-8")
 
-    def command(self, run: str, *settings: str, code: str = "saltjax.cli") -> list[str]:
-        main = f"from {code} import main; main()"
+    def settings(self, *more: str) -> list[str]:
+        return [*BASE, f"cache={self.folder / 'cache'}", *more]
+
+    def command(self, run: str, *settings: str) -> list[str]:
+        main = "from saltjax.cli import main; main()"
         files = ["--text", str(self.folder / "text.txt"), "--valid", f"de={self.folder / 'valid.txt'}"]
-        where = f"cache={self.folder / 'cache'}"
-        return [
-            sys.executable, "-c", main, "adapt", str(self.folder / "llm"), str(self.folder / run), *files,
-            *BASE, where, *settings,
-        ]  # fmt: skip
+        places = [str(self.folder / "llm"), str(self.folder / run)]
+        return [sys.executable, "-c", main, "adapt", *places, *files, *self.settings(*settings)]
 
     def environment(self, devices: int = 1, **more: str) -> dict[str, str]:
         return os.environ | {
@@ -55,13 +55,18 @@ class House:
             text=True,
         )
 
-    def start_two(self, run: str, *settings: str, devices: int = 2) -> list[subprocess.Popen]:
-        """Two processes of one run with some devices each."""
+    def start_two(
+        self, run: str, *settings: str, devices: int = 2, second: tuple[str, ...] = ()
+    ) -> list[subprocess.Popen]:
+        """Two processes of one run with some devices each; the second may have settings of its own."""
         with socket.socket() as free:
             free.bind(("localhost", 0))
             address = f"localhost:{free.getsockname()[1]}"
-        who = [{"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": str(i)} for i in (0, 1)]
-        return [self.start(run, "--distributed", *settings, devices=devices, **environment) for environment in who]
+        started = []
+        for process, own in enumerate(((), second)):
+            who = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": str(process)}
+            started.append(self.start(run, "--distributed", *settings, *own, devices=devices, **who))
+        return started
 
 
 def ended(processes: list[subprocess.Popen], timeout: float = 240) -> tuple[list[int], list[str]]:
@@ -83,8 +88,14 @@ def lines(run: Path) -> list[dict]:
 
 def arrays(run: Path, step: int) -> dict[str, np.ndarray]:
     """Everything in a checkpoint but the clock: parameters, moments, state of the data."""
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     with checkpoint.open_checkpoints(run / "checkpoints") as checkpoints:
-        found = checkpoints.load_checkpointables(step, None)
+        there = checkpoints.checkpointables_metadata(step).metadata
+        like = {
+            name: jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), there[name])
+            for name in ("params", "optimizer")
+        }
+        found = checkpoints.load_checkpointables(step, {**like, "data": None})
     found["data"].pop("seconds")
     flat, _ = jax.tree_util.tree_flatten_with_path(found)
     return {jax.tree_util.keystr(k): np.asarray(x) for k, x in flat}

@@ -1,0 +1,91 @@
+"""Two real processes with two devices each train one run together."""
+
+import shutil
+import signal
+import time
+
+import numpy as np
+import pytest
+from harness import House, arrays, bits, ended, lines
+
+from saltjax import api
+from saltjax.train import checkpoint
+
+STEPS = 60
+SETTINGS = (f"steps={STEPS}", "checkpoint_every=30", "eval_every=30", "schedule=constant")
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory):
+    return House(tmp_path_factory.mktemp("processes"))
+
+
+@pytest.fixture(scope="module")
+def together(house):
+    """An undisturbed run of two processes."""
+    statuses, said = ended(house.start_two("together", *SETTINGS))
+    assert statuses == [0, 0], said
+    return house.folder / "together", said
+
+
+def alone(house, run, *settings):
+    """One process, this one; some of its eight devices."""
+    return api.adapt(
+        house.folder / "llm",
+        run,
+        text=[house.folder / "text.txt"],
+        valid=[f"de={house.folder / 'valid.txt'}"],
+        overrides=[*house.settings(*SETTINGS), *settings],
+    )
+
+
+def close(one, other):
+    assert one.keys() == other.keys()
+    for path, x in one.items():
+        np.testing.assert_allclose(x.astype(float), other[path].astype(float), atol=1e-5, err_msg=path)
+
+
+def numbers(entries):
+    return [(e["step"], e["loss"] if "loss" in e else e["bits_per_byte"]["de"]) for e in entries]
+
+
+def test_one_process_writes_and_speaks_and_the_result_is_that_of_one(house, together):
+    run, (first, second) = together
+    assert "step 60/60" in first and second == ""
+    alone(house, house.folder / "alone", "mesh.fsdp=1")
+    np.testing.assert_allclose(numbers(lines(run)), numbers(lines(house.folder / "alone")), rtol=1e-4)
+    found = {k: v for k, v in arrays(run, STEPS).items() if "params" in k}
+    close(found, {k: v for k, v in arrays(house.folder / "alone", STEPS).items() if "params" in k})
+    assert api.export(run, house.folder / "out", step="best")["max_abs_logit_difference"] < 1e-3
+
+
+def test_a_signal_to_one_stops_all_after_the_same_step_and_any_topology_goes_on(house, together):
+    run = house.folder / "stopped"
+    two = house.start_two("stopped", *SETTINGS)
+    while not (run / "metrics.jsonl").exists() or len(lines(run)) < 4:
+        assert all(process.poll() is None for process in two), ended(two)
+        time.sleep(0.001)
+    two[1].send_signal(signal.SIGTERM)
+    statuses, said = ended(two)
+    assert statuses == [130, 130], said
+    (step,) = checkpoint.steps(run / "checkpoints")
+    assert 0 < step < STEPS
+    assert f"saved step {step} of {STEPS}" in said[0]
+
+    shutil.copytree(run, house.folder / "elsewhere")
+    alone(house, house.folder / "elsewhere", "mesh.data=2", "mesh.fsdp=1", "mesh.tensor=2")
+    close(arrays(house.folder / "elsewhere", STEPS), arrays(together[0], STEPS))
+
+    statuses, said = ended(house.start_two("stopped", *SETTINGS))
+    assert statuses == [0, 0], said
+    assert bits(run, STEPS) == bits(together[0], STEPS)
+    assert lines(run) == lines(together[0])
+
+
+def test_a_mistake_in_one_process_ends_all_with_a_line(house):
+    two = house.start_two("never", *SETTINGS, second=("data=[{path: nowhere.txt}]",))
+    statuses, (first, second) = ended(two, timeout=120)
+    assert statuses == [2, 2]
+    assert second.strip().startswith("saltjax: ") and len(second.strip().split("\n")) == 1
+    assert "process 1 of 2 ended: " in first and first.strip().endswith("; this one ends too")
+    assert not (house.folder / "never").exists()
