@@ -8,6 +8,10 @@ from saltjax.api._evaluate import compare as compare
 from saltjax.api._evaluate import evaluate as evaluate
 from saltjax.api._export import export as export
 from saltjax.api._inspect import inspect as inspect
+from saltjax.api._interventions import neurons_intervene as neurons_intervene
+from saltjax.api._layers import layers_find as layers_find
+from saltjax.api._neurons import neurons_find as neurons_find
 from saltjax.api._plan import plan as plan
 from saltjax.api._quickstart import quickstart as quickstart
 from saltjax.api._transfer import transfer as transfer
+from saltjax.api._vocab import vocab_prune as vocab_prune

@@ -8,8 +8,11 @@ from saltjax.cli.adapt import adapt
 from saltjax.cli.evaluate import evaluate
 from saltjax.cli.export import export
 from saltjax.cli.inspect import inspect
+from saltjax.cli.layers import layers
+from saltjax.cli.neurons import neurons
 from saltjax.cli.quickstart import quickstart
 from saltjax.cli.transfer import transfer
+from saltjax.cli.vocab import vocab
 
 app = typer.Typer(
     help="Give an English-centric LLM the vocabulary of another language, adapt it, and hand back a PyTorch model.",
@@ -40,3 +43,6 @@ def common(
 
 for command in (quickstart, inspect, transfer, adapt, export, evaluate):
     app.command()(command)
+app.add_typer(vocab, name="vocab")
+app.add_typer(neurons, name="neurons")
+app.add_typer(layers, name="layers")

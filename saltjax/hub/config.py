@@ -1,7 +1,10 @@
 """A model's config.json through transformers, and the few facts that a vocabulary swap asks of it."""
 
 import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from transformers import AutoConfig, PretrainedConfig
 
@@ -57,3 +60,28 @@ def special_ids(config: PretrainedConfig) -> dict[str, int | list[int] | None]:
     text = text_config(config)
     names = ("bos_token_id", "eos_token_id", "pad_token_id")
     return {name: getattr(text, name, None) for name in names}
+
+
+def with_vocabulary(content: dict[str, Any], size: int, new_id: Mapping[int, int]) -> dict[str, Any]:
+    """The content of a config.json or generation_config.json for a vocabulary of `size` tokens with new ids.
+
+    `vocab_size` where there is one, and every `*_token_id` and list of ids, in `text_config` too; an id that `new_id`
+    lacks becomes null, a list loses it.
+    """
+
+    def changed(name: str, value: Any) -> Any:
+        if name == "vocab_size":
+            return size
+        if name == "text_config" and isinstance(value, dict):
+            return with_vocabulary(value, size, new_id)
+        if re.search(r"_token_ids?$|_tokens$|^bad_words_ids$", name):
+            return _renumbered(value, new_id)
+        return value
+
+    return {name: changed(name, value) for name, value in content.items()}
+
+
+def _renumbered(value: Any, new_id: Mapping[int, int]) -> Any:
+    if isinstance(value, list):
+        return [each for each in (_renumbered(one, new_id) for one in value) if each is not None]
+    return new_id.get(value) if type(value) is int and value >= 0 else value

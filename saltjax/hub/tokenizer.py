@@ -14,6 +14,8 @@ from saltjax.errors import UserError
 # Files that hold a vocabulary. Without one, transformers makes up a tokenizer of a few special tokens.
 VOCABULARY_FILES = r"tokenizer.*\.json|vocab\.(json|txt)|.*\.(model|tiktoken)|tekken\.json"
 
+ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
+
 
 def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
     """The fast tokenizer of a model directory (`.backend_tokenizer` is its `tokenizers.Tokenizer`).
@@ -86,6 +88,43 @@ def write_causal_tokenizer(
         config["model_max_length"] = max_length
     if chat_template is not None:
         (out / "chat_template.jinja").write_text(chat_template, encoding="utf-8")
+    _write_json(out / "tokenizer_config.json", {name: value for name, value in config.items() if value is not None})
+    _insist_on_class(out, config)
+
+
+def rebuilt(tokenizer: PreTrainedTokenizerBase, content: dict[str, Any]) -> PreTrainedTokenizerFast:
+    """A tokenizer of the same special tokens and settings around another `tokenizer.json`."""
+    settings = {
+        "model_max_length": tokenizer.model_max_length,
+        "padding_side": tokenizer.padding_side,
+        "truncation_side": tokenizer.truncation_side,
+        "model_input_names": tokenizer.model_input_names,
+        "clean_up_tokenization_spaces": False,
+        "chat_template": tokenizer.chat_template,
+    }
+    roles = {f"{role}_token": getattr(tokenizer, f"{role}_token") for role in ROLES}
+    backend = Tokenizer.from_str(json.dumps(content))
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **settings, **roles)
+
+
+def write_tokenizer(tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
+    """Write a tokenizer as it is (`rebuilt` makes it of any). `out` must hold the model's config.json already."""
+    out = Path(out)
+    tokenizer.backend_tokenizer.save(str(out / "tokenizer.json"))
+    config: dict[str, Any] = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        **{f"{role}_token": getattr(tokenizer, f"{role}_token") for role in ROLES},
+        "model_input_names": tokenizer.model_input_names,
+        "model_max_length": tokenizer.model_max_length,
+        "clean_up_tokenization_spaces": False,
+        "padding_side": tokenizer.padding_side,
+        "truncation_side": tokenizer.truncation_side,
+    }
+    pre_tokenizer = json.loads(tokenizer.backend_tokenizer.to_str())["pre_tokenizer"] or {}
+    if "add_prefix_space" in pre_tokenizer:
+        config["add_prefix_space"] = pre_tokenizer["add_prefix_space"]
+    if isinstance(tokenizer.chat_template, str):
+        (out / "chat_template.jinja").write_text(tokenizer.chat_template, encoding="utf-8")
     _write_json(out / "tokenizer_config.json", {name: value for name, value in config.items() if value is not None})
     _insist_on_class(out, config)
 
