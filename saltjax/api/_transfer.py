@@ -67,7 +67,8 @@ def transfer(
     chosen, space = _chosen(method, options, neighbours)
     with whole_directory(out, overwrite) as partial:
         patient, donor = open_patient(locate(source)), open_patient(locate(target))
-        auxiliary = auxiliary_of(aux, aux_text, donor, seed) if space == "aux" or aux or aux_text else None
+        looks = space == "aux" or ((aux or aux_text) and find(method).vectors)
+        auxiliary = auxiliary_of(aux, aux_text, donor, seed) if looks else None
         languages, found = bilingual(dictionary, source_aux, parallel, alignments)
         pairs = languages.get("dictionary", ())
         material = Material(

@@ -54,12 +54,14 @@ METHODS = (
 class Method(NamedTuple):
     """initialise: (problem, material, **options) -> a rule; its keyword-only arguments are the method's options.
     space: what must describe a token (`problem.pose`). line: what a row is. copies: whether tokens that both
-    vocabularies have keep their rows; if not, the method estimates them too."""
+    vocabularies have keep their rows; if not, the method estimates them too. vectors: whether it looks at auxiliary
+    vectors, where there are any, although they need not describe a token."""
 
     initialise: Callable[..., Rule]
     space: Space
     line: str
     copies: bool = True
+    vectors: bool = False
 
 
 def find(name: str) -> Method:
@@ -92,15 +94,17 @@ def find(name: str) -> Method:
         case "procrustes":
             return Method(procrustes, "plm", "one rotation from PLM rows to source rows")
         case "wechsel":
-            return Method(wechsel, "none", "softmax over the nearest source tokens in aligned word vectors", False)
+            line = "softmax over the nearest source tokens in aligned word vectors"
+            return Method(wechsel, "none", line, copies=False, vectors=True)
         case "ramen":
-            return Method(
-                ramen, "none", "translation probabilities, from aligned word vectors or a parallel text", False
-            )
+            line = "translation probabilities, from aligned word vectors or a parallel text"
+            return Method(ramen, "none", line, copies=False, vectors=True)
         case "transtokens":
-            return Method(transtokens, "none", "source tokens weighted by word alignments of a parallel text", False)
+            line = "source tokens weighted by word alignments of a parallel text"
+            return Method(transtokens, "none", line, copies=False)
         case "kernel-ridge":
-            return Method(kernel_ridge, "plm", "kernel ridge regression from PLM rows, fitted to all anchors (ours)")
+            line = "kernel ridge regression from PLM rows, fitted to all anchors (ours)"
+            return Method(kernel_ridge, "plm", line, vectors=True)
         case _:
             near = difflib.get_close_matches(name, METHODS, 1)
             raise UserError(
