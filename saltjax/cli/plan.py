@@ -58,5 +58,5 @@ def _show(console: Console, record: dict[str, Any]) -> None:
         console.print(f"  {line}", markup=False)
 
 
-def _gib(size: float) -> str:
+def _gib(size: int | float) -> str:
     return f"{size / GIB:.2f} GiB"

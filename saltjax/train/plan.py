@@ -54,13 +54,15 @@ def plan(decoder: DecoderConfig, config: AdaptConfig, devices: Sequence[Any]) ->
     )
     shape = (config.batch_size, config.seq_len)
     batch = {key: jax.ShapeDtypeStruct(shape, jnp.int32) for key in ("tokens", "positions", "segments")}
-    step = make_step(forward, mask, config, mesh, state).lower(state, batch)
-
-    began = time.perf_counter()
-    program, needed = _compiled(step)
     chips = mesh.size
     kind = chip(mesh.devices.flat[0])
-    memory = _memory(program, needed, state, kind.memory if kind else None)
+    limit = kind.memory if kind else None
+
+    began = time.perf_counter()
+    program, needed = None, 0
+    if limit is None or _share(state) <= limit:  # else there is nothing that the compiler could do about it
+        program, needed = _compiled(make_step(forward, mask, config, mesh, state).lower(state, batch))
+    memory = _memory(program, needed, state, limit)
     found = summed(collectives(program.as_text())) if program else []
     flops = step_flops(decoder, base, mask, *shape)
     record = {
@@ -72,7 +74,7 @@ def plan(decoder: DecoderConfig, config: AdaptConfig, devices: Sequence[Any]) ->
         "learning": count(base, mask),
         "tokens_per_step": math.prod(shape),
         "bytes_per_chip": memory,
-        "fits": memory["total"] <= memory["limit"] if memory["limit"] else None,
+        "fits": memory["total"] <= limit if limit else None,
         "flops": {"step": flops, "chip": flops / chips},
         "collectives": [one._asdict() | {"sent": one.sent} for one in found],
         "suspicious": [*_replicated(state, mask, mesh), *replicated_notes(base, mesh), *_odd(found, state)],
@@ -179,5 +181,5 @@ def suggestions(config: AdaptConfig, mesh: Mesh, memory: dict[str, Any]) -> list
     return found
 
 
-def _gib(size: float) -> str:
+def _gib(size: int | float) -> str:
     return f"{size / GIB:.1f} GiB"
