@@ -20,13 +20,21 @@ from saltjax.train import checkpoint, metrics
 from saltjax.train.best import MEAN, NONE, best_step
 from saltjax.train.lora import merged
 from saltjax.train.peft import write_adapter
+from saltjax.train.phases import Phases
 from saltjax.train.run import Run, read, stored_dtypes
+from saltjax.train.trainable import merge
 
 NOT_THE_MODELS = ("tensors.json", "transfer.json", "tokens.tsv.gz")  # of run/model: facts about where it came from
 
 
 def export(
-    run: str | Path, out: str | Path, *, step: int | str | None = None, overwrite: bool = False, adapter: bool = False
+    run: str | Path,
+    out: str | Path,
+    *,
+    step: int | str | None = None,
+    overwrite: bool = False,
+    adapter: bool = False,
+    ema: bool = False,
 ) -> dict[str, Any]:
     """Write the checkpoint of `step` to the directory `out`, which transformers loads: by default the last one, with
     "best" the one with the lowest held-out bits per byte (as the run's `keep_best` says; else their mean).
@@ -34,12 +42,15 @@ def export(
     Adapters (LoRA) are merged into the matrices that they belong to; with `adapter` they alone are written, as a
     directory that PEFT loads on top of the model that the run started from.
 
+    With `ema` the moving averages of what learned take its place (setting `ema`).
+
     Tensors keep the dtypes of the model that the run started from. With torch installed the written model is loaded
     by transformers and its logits are compared with ours on a few random tokens, both in float32.
 
     Returns out, step, max_abs_logit_difference (null without torch). Raises UserError: not a run, no such step, a
     damaged checkpoint,
-    logits that differ by more than 1e-2 of their size; `adapter` where there are none or not them alone were trained.
+    logits that differ by more than 1e-2 of their size; `adapter` where there are none or not them alone were trained;
+    `ema` of a run without.
     """
     opened = read(Path(run))
     hf_config = read_config(opened.model)
@@ -48,8 +59,13 @@ def export(
         raise UserError(
             f"{run}: adapters are not all that this run trained ({', '.join(also)}); export without --adapter"
         )
+    if ema and not opened.config.ema:
+        raise UserError(f"{run}: this run keeps no moving averages (ema=0); export without --ema")
     with whole_directory(out, overwrite) as partial:
         found, params = checkpoint.load_params(opened.checkpoints, _number(opened, step))
+        if ema:
+            mask = Phases(params, opened.config).mask(found)
+            params = merge(params, checkpoint.load_means(opened.checkpoints, found), mask)
         if adapter:
             base = str(opened.inputs["model"])
             write_adapter(partial, config, params, stored_dtypes(opened), opened.config.lora, base)

@@ -16,6 +16,7 @@ def export(
         str | None, typer.Option(help="Which checkpoint: a number, or best (on held-out text); by default the last.")
     ] = None,
     adapter: Annotated[bool, typer.Option("--adapter", help="The LoRA adapters alone, for PEFT.")] = False,
+    ema: Annotated[bool, typer.Option("--ema", help="The moving averages of what learned (setting ema).")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -26,7 +27,7 @@ def export(
     """
     from saltjax import api
 
-    record = api.export(run, out, step=step, overwrite=overwrite, adapter=adapter)
+    record = api.export(run, out, step=step, overwrite=overwrite, adapter=adapter, ema=ema)
 
     def show(console: Console) -> None:
         difference = record["max_abs_logit_difference"]

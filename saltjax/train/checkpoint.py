@@ -133,13 +133,33 @@ def load_params(directory: epath.PathLike, step: int | None = None, like: Any = 
     if step is not None and step not in there:
         raise UserError(f"{directory}: there is no checkpoint of step {step}; there are {', '.join(map(str, there))}")
     chosen = there[-1] if step is None else step
-    if damage := checksums.damage(epath.Path(directory) / str(chosen), "params/"):
-        others = ", ".join(str(one) for one in there if one != chosen)
-        mend = f"take another one: --step {others}" if others else "there is no other one; run `saltjax adapt` again"
-        raise UserError(f"the checkpoint of step {chosen} is damaged: {damage}; {mend}")
+    _check(directory, chosen, "params")
     with open_checkpoints(directory) as checkpoints:
         if like is None:
-            here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-            found = checkpoints.checkpointables_metadata(chosen).metadata["params"]
-            like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), found)
+            like = jax.tree.map(_here, checkpoints.checkpointables_metadata(chosen).metadata["params"])
         return chosen, checkpoints.load_checkpointables(chosen, {"params": like})["params"]
+
+
+def load_means(directory: epath.PathLike, step: int) -> dict[str, Any]:
+    """{parameter: its moving average} (`ema.py`) of a checkpoint that has them; the moments are not read."""
+    _check(directory, step, "optimizer")
+    with open_checkpoints(directory) as checkpoints:
+        states = checkpoints.checkpointables_metadata(step).metadata["optimizer"]
+        wanted = {
+            path: {**jax.tree.map(lambda _: ocp.PLACEHOLDER, state), "mean": _here(state["mean"])}
+            for path, state in states.items()
+        }
+        found = checkpoints.load_checkpointables(step, {"optimizer": wanted})["optimizer"]
+    return {path: state["mean"] for path, state in found.items()}
+
+
+def _here(x: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=jax.sharding.SingleDeviceSharding(jax.devices()[0]))
+
+
+def _check(directory: epath.PathLike, step: int, part: str) -> None:
+    """UserError: this part of the checkpoint is damaged."""
+    if damage := checksums.damage(epath.Path(directory) / str(step), f"{part}/"):
+        others = ", ".join(str(one) for one in steps(directory) if one != step)
+        mend = f"take another one: --step {others}" if others else "there is no other one; run `saltjax adapt` again"
+        raise UserError(f"the checkpoint of step {step} is damaged: {damage}; {mend}")

@@ -55,6 +55,7 @@ class AdaptConfig:
     clip_norm: float = 1.0
     beta1: float = 0.9
     beta2: float = 0.95
+    ema: float = 0.0  # decay of a moving average of what learns; 0: none
     z_loss: float = 0.0  # coefficient of the mean squared log-normaliser
     accumulate: int = 1  # parts of a batch that are computed one after another
     trainable: str = "full"  # `train.trainable.trainable` says what else

@@ -11,7 +11,9 @@ from jax.sharding import Mesh
 
 from saltjax.models.model import Model
 from saltjax.train.chips import chip
+from saltjax.train.config import AdaptConfig
 from saltjax.train.due import due
+from saltjax.train.ema import SUFFIX, with_means
 from saltjax.train.flops import step_flops
 from saltjax.train.forward import decoder_forward
 from saltjax.train.guard import Decode, stopped
@@ -25,8 +27,8 @@ from saltjax.train.profile import Profile
 from saltjax.train.run import Run, resolved
 from saltjax.train.sharding import replicated_notes
 from saltjax.train.shelf import Shelf
-from saltjax.train.step import abstract_state, global_batch, make_step, start
-from saltjax.train.trainable import count
+from saltjax.train.step import State, abstract_state, global_batch, make_step, start
+from saltjax.train.trainable import Mask, count
 
 Score = Callable[[dict], dict[str, float]]
 Account = Callable[[int], dict[str, Any]]
@@ -114,7 +116,7 @@ def train(
             journal.say(note)
         while not (ending := stop()):  # asked at the same places by all processes
             if score and step not in journal.scores and due(step, config.eval_every, config.steps, first=True):
-                journal.evaluation(step, score(merged(state.params, config)))
+                journal.evaluation(step, _scores(score, state, phases.mask(step), config))
                 if ending := stop():
                     break
             if step not in shelf and (shelf.due(step) or step == journal.best(config.keep_best)):
@@ -163,6 +165,15 @@ def train(
         interrupted=interrupted,
         params=merged(state.params, config),
     )
+
+
+def _scores(score: Score, state: State, mask: Mask, config: AdaptConfig) -> dict[str, float]:
+    """Of the parameters, and of their moving averages where there are any."""
+    found = score(merged(state.params, config))
+    if not config.ema:
+        return found
+    means = score(merged(with_means(state.params, state.opt_state, mask), config))
+    return {**found, **{name + SUFFIX: value for name, value in means.items()}}
 
 
 def _summary(run: Run, model: Model, spec: str, mesh: Mesh, learning: int) -> str:

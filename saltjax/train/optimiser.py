@@ -14,6 +14,7 @@ import optax
 from jaxtyping import Array, Float
 from optax.contrib import MuonDimensionNumbers, scale_by_muon
 
+from saltjax.train import ema
 from saltjax.train.config import AdaptConfig
 from saltjax.train.matrices import Axes, axes
 from saltjax.train.trainable import EMBEDDINGS, Mask, select
@@ -83,9 +84,13 @@ def init(
     return {
         path: carried[path]
         if carried and path in carried and before.get(path) == mask[path]
-        else _transform(path, x.ndim, config).init(x)
+        else _begun(_transform(path, x.ndim, config).init(x), x, config)
         for path, x in select(params, mask).items()
     }
+
+
+def _begun(state: Any, x: Array, config: AdaptConfig) -> Any:
+    return ema.begun(state, x) if config.ema else state
 
 
 def update(
@@ -98,7 +103,9 @@ def update(
     new, new_states = {}, {}
     for path, grad in grads.items():
         transform = _transform(path, grad.ndim, config)
-        direction, new_states[path] = transform.update(grad * scale, states[path], learning[path])
+        before = states[path].inner if config.ema else states[path]
+        direction, after = transform.update(grad * scale, before, learning[path])
         own = rate * config.embedding_learning_rate_ratio if path in EMBEDDINGS else rate
         new[path] = learning[path] - own * direction
+        new_states[path] = ema.followed(states[path], after, new[path], config.ema) if config.ema else after
     return new, new_states, norm
