@@ -7,7 +7,21 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "saltjax"
 # From the roof to the cellar. A room imports itself and what stands after it.
-FLOORS = ("cli", "api", "pocket", "evaluate", "train", "data", "models", "transfer", "vocab", "hub", "errors")
+FLOORS = (
+    "cli",
+    "api",
+    "pocket",
+    "layers",
+    "neurons",
+    "evaluate",
+    "train",
+    "data",
+    "models",
+    "transfer",
+    "vocab",
+    "hub",
+    "errors",
+)
 
 
 def imported_rooms(path):

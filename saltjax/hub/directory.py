@@ -11,7 +11,7 @@ from saltjax.errors import UserError
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # What --overwrite may delete: a directory that one of our commands, or transformers, wrote.
-OURS = ("config.json", "config.yaml", "transfer.json")
+OURS = ("config.json", "config.yaml", "transfer.json", "neurons.json", "layers.json", "interventions.json")
 
 
 @contextmanager

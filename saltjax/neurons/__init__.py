@@ -1,0 +1,1 @@
+"""Language neurons: statistics of activations, neurons that belong to a language, and what they do."""

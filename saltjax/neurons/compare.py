@@ -1,0 +1,34 @@
+"""How the languages' sets of neurons lie to one another and to the layers."""
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+
+def by_layer(neurons: Bool[np.ndarray, "k l f"]) -> Int[np.ndarray, "k l"]:
+    """How many neurons each language has in each layer."""
+    return neurons.sum(axis=2)
+
+
+def shared(neurons: Bool[np.ndarray, "k l f"]) -> Int[np.ndarray, "k k"]:
+    """How many neurons two languages have in common; on the diagonal how many each one has."""
+    flat = neurons.reshape(len(neurons), -1).astype(np.int64)
+    return flat @ flat.T
+
+
+def jaccard(neurons: Bool[np.ndarray, "k l f"]) -> Float[np.ndarray, "k k"]:
+    """|A n B| / |A u B|; 0 for two empty sets."""
+    both = shared(neurons)
+    size = np.diag(both)
+    either = size[:, None] + size[None] - both
+    return np.divide(both, either, out=np.zeros(both.shape), where=either > 0)
+
+
+def control(neurons: Bool[np.ndarray, "l f"], seed: int) -> Bool[np.ndarray, "l f"]:
+    """As many neurons in each layer, drawn from the others of the layer (from all, where those are too few)."""
+    rng = np.random.default_rng(seed)
+    drawn = np.zeros_like(neurons)
+    for own, layer in zip(drawn, neurons, strict=True):
+        count = int(layer.sum())
+        pool = np.flatnonzero(~layer) if 2 * count <= len(layer) else np.arange(len(layer))
+        own[rng.choice(pool, count, replace=False)] = True
+    return drawn
