@@ -13,6 +13,7 @@ import numpy as np
 
 from saltjax.api._bilingual import bilingual
 from saltjax.api._described import accelerators, auxiliary_of, warnings_of
+from saltjax.api._expanded import expanded
 from saltjax.api._output import output
 from saltjax.data.corpus import TextFile
 from saltjax.errors import UserError
@@ -47,6 +48,8 @@ def transfer(
     parallel: str | Path | None = None,
     alignments: str | Path | None = None,
     text: Paths = (),
+    expand: bool = False,
+    expand_size: int | None = None,
     seed: int = 0,
     overwrite: bool = False,
 ) -> dict[str, Any]:
@@ -55,7 +58,8 @@ def transfer(
     Source and target are directories or hub ids. `aux` (fastText .bin or .vec) or `aux_text` (files to train on)
     describe the target language's words; `neighbours="plm"` needs neither. `head`, `bias` and `norms`: docs/heads.md.
     `dictionary` (source word, target word) adds anchors; `source_aux`, `parallel` and `alignments` are what bilingual
-    methods ask for (docs/vocabulary.md). `text` is text of the target language, for what counts tokens.
+    methods ask for (docs/vocabulary.md). `text` is text of the target language, for what counts tokens. `expand`
+    appends the target's tokens to the source's vocabulary instead, `expand_size` those that save most in `text`.
 
     Returns out, method, seconds, tokens{total, copied, fitted, special, fallback}, k{median, p90, max} (null without
     neighbours), anchors, peak_memory_bytes, warnings, and what `transfer.json` holds. Raises UserError; `out` then does
@@ -93,7 +97,13 @@ def transfer(
         problem, initialiser = initialisation.problem, initialisation.rule
         warnings = warnings_of(problem, space, auxiliary)
         behind, behind_notes = output(head, bias, text, patient, donor, initialised)
-        notes, found_head = operate(patient, donor, initialisation, behind, partial)
+        if expand or expand_size is not None:
+            initialisation, found_head, found["expansion"] = expanded(
+                patient, donor, initialisation, behind, text, expand_size, partial
+            )
+            notes: list[str] = []
+        else:
+            notes, found_head = operate(patient, donor, initialisation, behind, partial)
         record = {
             "settings": {
                 "source": str(source),
@@ -105,10 +115,11 @@ def transfer(
                 "norms": norms,
                 "neighbours": space,
                 "fuzzy": fuzzy,
+                "expand": expand or expand_size is not None,
                 "seed": seed,
             },
             "method": method,
-            "tokens": problem.counts,
+            "tokens": initialisation.problem.counts,
             "k": support_quantiles(initialiser),
             "anchors": len(problem.anchors_source),
             "source": _fingerprint(patient),

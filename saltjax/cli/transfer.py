@@ -61,6 +61,12 @@ def transfer(
     parallel: Parallel = None,
     alignments: Alignments = None,
     text: Text = None,
+    expand: Annotated[
+        bool, typer.Option("--expand", help="Append TARGET's tokens to SOURCE's, those that occur in --text if given.")
+    ] = False,
+    expand_size: Annotated[
+        int | None, typer.Option("--expand-size", metavar="N", help="The N of them that save most tokens in --text.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
     as_json: Json = False,
@@ -89,6 +95,8 @@ def transfer(
         bias=bias,
         norms=norms,
         text=text or (),
+        expand=expand,
+        expand_size=expand_size,
         neighbours=neighbours,
         fuzzy=fuzzy,
         dictionary=dictionary,

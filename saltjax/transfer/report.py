@@ -46,7 +46,7 @@ def write_tokens(path: Path, initialisation: Initialisation, embedding: Float[np
     for token_id in range(problem.target.size):
         token, k, residual, nearest = target_tokens.get(token_id), "", "", []
         if token_id in copied_from:
-            nearest = [source_pieces[copied_from[token_id]]]
+            nearest = [source_pieces.get(copied_from[token_id], "")]  # a hole in an expanded vocabulary is kept too
         elif token_id in row_of and isinstance(rule, Mixture):
             row = row_of[token_id]
             k = str(rule.support[row])

@@ -46,6 +46,7 @@ def _byte_alphabet() -> dict[str, int]:
 
 
 _BYTE_OF = _byte_alphabet()
+_CHAR_OF = {byte: char for char, byte in _BYTE_OF.items()}
 
 
 def read_piece(piece: str, scheme: Scheme) -> tuple[Surface | None, Kind]:
@@ -73,6 +74,19 @@ def read_piece(piece: str, scheme: Scheme) -> tuple[Surface | None, Kind]:
         case "unknown":
             surface = Surface(_text(piece, scheme), None)
     return surface, "text" if _decodes(surface.text) else "bytes"
+
+
+def write_piece(surface: Surface, scheme: Scheme) -> str | None:
+    """The piece of a surface, as `read_piece` reads it; an unknown word start counts as none. None where the bytes are
+    no text and the scheme writes text, or where a piece does not say how a word starts."""
+    text, start = surface
+    if scheme.codec == "byte-level" and scheme.mark == "space":
+        return "".join(_CHAR_OF[byte] for byte in (b" " * bool(start) + text))
+    if not _decodes(text) or scheme.mark not in ("space", "prefix"):
+        return None
+    if scheme.mark == "prefix":
+        return ("" if start else scheme.affix) + text.decode()
+    return (scheme.space if start else "") + text.decode().replace(" ", scheme.space)
 
 
 def read_added(content: str, scheme: Scheme, eats_space: bool) -> tuple[Surface | None, Kind]:
