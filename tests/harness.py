@@ -69,7 +69,7 @@ class House:
         return started
 
 
-def ended(processes: list[subprocess.Popen], timeout: float = 240) -> tuple[list[int], list[str]]:
+def ended(processes: list[subprocess.Popen], timeout: float = 500) -> tuple[list[int], list[str]]:
     """(statuses, what they said) of processes, which are killed if they do not end."""
     try:
         said = [process.communicate(timeout=timeout)[1] for process in processes]

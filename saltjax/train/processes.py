@@ -24,7 +24,8 @@ from saltjax.train.mesh import batch_sharding
 ENVIRONMENT = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 FAILED = "saltjax/failed"  # a note in JAX's coordination service: which process ended, and why
 LOOK = 0.5  # seconds between looks at it
-LINGER = 5.0  # seconds that a failed process stays, so that the others can look; process 0 is the service
+PATIENCE = 3600  # seconds that a process which is done waits for the others: process 0 draws and writes more
+LINGER = 5.0  # seconds that process 0 stays, so that the others can look: it is the service
 
 
 def primary() -> bool:
@@ -92,7 +93,8 @@ def together() -> Iterator[None]:
     UserError: nothing says what the processes are; the others do not come.
     """
     _join()
-    client = distributed.global_state.client
+    here = distributed.global_state
+    client = here.client
     left = threading.Event()
     watching = threading.Thread(target=_watch, args=(client, left), daemon=True)
     watching.start()
@@ -101,12 +103,12 @@ def together() -> Iterator[None]:
     except BaseException as error:
         left.set()
         status = _last_words(error)
-        _tell(client, f"process {jax.process_index()} of {jax.process_count()} ended: {_line(error)}")
-        time.sleep(LINGER)
-        os._exit(status)
+        _tell(client, f"process {here.process_id} of {here.num_processes} ended: {_line(error)}")
+        _leave(status)
+    client.wait_at_barrier("saltjax/done", PATIENCE * 1000)
     left.set()
     watching.join()
-    jax.distributed.shutdown()  # waits for the others
+    jax.distributed.shutdown()
 
 
 def _join() -> None:
@@ -137,12 +139,18 @@ def _watch(client: Any, left: threading.Event) -> None:
             continue
         if not left.is_set():
             print(f"saltjax: {why}; this one ends too", file=sys.stderr, flush=True)
-            os._exit(2)
+            _leave(2)
 
 
 def _tell(client: Any, why: str) -> None:
     with suppress(jax.errors.JaxRuntimeError):  # another one was first, or the service is gone: then they know
         client.key_value_set(FAILED, why)
+
+
+def _leave(status: int) -> None:
+    if distributed.global_state.process_id == 0:
+        time.sleep(LINGER)
+    os._exit(status)
 
 
 def _last_words(error: BaseException) -> int:
