@@ -31,7 +31,7 @@ METHODS = (
 ).split()
 SCORES = ("cosine", "cosine_raw", "r2", "relative_error", "mrr", "hit1", "weighted cosine", "weighted r2")
 ADAPT = (
-    "batch_size=16 seq_len=128 learning_rate=1e-3 warmup_steps=10 weight_decay=0.1 checkpoint_every=0 "
+    "seq_len=128 learning_rate=1e-3 warmup_steps=10 weight_decay=0.1 checkpoint_every=0 "
     "mesh.data=1 mesh.fsdp=1 mesh.tensor=1"
 ).split()
 
@@ -58,10 +58,11 @@ def scored(work: Path, language: str, text: dict[str, Path], methods: list[str])
     return json.loads(path.read_text())
 
 
-def adapted(work: Path, language: str, text: dict[str, Path], method: str, steps: int, seed: int) -> float:
-    """Bits per byte of the held-out text after `steps` steps."""
+def adapted(work: Path, language: str, text: dict[str, Path], method: str, size: tuple[int, int], seed: int) -> float:
+    """Bits per byte of the held-out text after so many steps of so many sequences."""
     name = method.replace(":", "-").replace("=", "-")
-    path = work / f"{name}.{seed}.{steps}.json"
+    steps, batch = size
+    path = work / f"{name}.{seed}.{steps}x{batch}.json"
     if not path.exists():
         model, run = work / "model", work / "run"
         shutil.rmtree(run, ignore_errors=True)
@@ -76,7 +77,7 @@ def adapted(work: Path, language: str, text: dict[str, Path], method: str, steps
             seed=seed,
             overwrite=True,
         )
-        settings = [f"steps={steps}", f"eval_every={steps}", f"seed={seed}", *ADAPT]
+        settings = [f"steps={steps}", f"batch_size={batch}", f"eval_every={steps}", f"seed={seed}", *ADAPT]
         done = api.adapt(model, run, text=[text["train"]], valid=[f"{language}={text['valid']}"], overrides=settings)
         path.write_text(json.dumps(done["valid"][language]))
     return json.loads(path.read_text())
@@ -93,6 +94,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=METHODS)
     parser.add_argument("--adapt", nargs="*", help="the methods to adapt, by default all")
     parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--text", type=Path)
     given = parser.parse_args()
@@ -108,7 +110,9 @@ def main() -> None:
         for method, s in record["scores"].items():
             before[method] = record["step0"][method]["bits_per_byte"]
             ends = [
-                adapted(work, language, text, method, given.steps, seed) for seed in given.seeds if method in chosen
+                adapted(work, language, text, method, (given.steps, given.batch), seed)
+                for seed in given.seeds
+                if method in chosen
             ]
             after |= {method: float(np.mean(ends))} if ends else {}
             end = " ".join(f"{one:.4f}" for one in ends)

@@ -1,7 +1,6 @@
 """inspect: what two models share, and how well each method would do, before anything is written or trained."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,9 @@ from saltjax.api._step0 import step0
 from saltjax.data.corpus import file_source
 from saltjax.errors import UserError
 from saltjax.hub.locate import locate
-from saltjax.transfer.choose import METHODS, find, rule, settled, with_options
-from saltjax.transfer.initialisation import Initialisation, Rule
+from saltjax.transfer.auto import initialisers
+from saltjax.transfer.choose import METHODS, find, settled, with_options
+from saltjax.transfer.initialisation import Initialisation
 from saltjax.transfer.material import Material
 from saltjax.transfer.problem import Problem, Space, pose, with_nothing_copied
 from saltjax.transfer.scoreplot import bars
@@ -85,21 +85,19 @@ def inspect(
         seed=seed,
         mesh=accelerators(),
     )
-    initialisers = {name: partial(_rule, name, material) for name in methods or METHODS}
+    makers = initialisers(methods or METHODS, material)
     frequency = _frequency(text, donor) if text else None
-    found, shift, skipped = score(
-        problem, initialisers, patient.embedding(), seed=seed, counts=frequency, done=progress
-    )
+    found, shift, skipped = score(problem, makers, patient.embedding(), seed=seed, counts=frequency, done=progress)
     if methods and skipped:
         raise UserError("; ".join(skipped.values()))
     record |= {"scores": found, "shift": shift, "skipped": skipped}
     if patient.tables.heads and not patient.tables.tied:
         head = patient.checkpoint.read(patient.tables.heads[0])
-        able = {name: initialisers[name] for name in found}
+        able = {name: makers[name] for name in found}
         record["head_scores"] = score(problem, able, head, seed=seed, counts=frequency).scores
     if text:
         try:
-            record["step0"] = step0(patient, donor, _initialised(problem, material, found, seed), text)
+            record["step0"] = step0(patient, donor, _initialised(problem, material, list(found), seed), text)
         except UserError as error:
             record["warnings"].append(f"no bits per byte before training: {error}")
     if plot:
@@ -107,18 +105,13 @@ def inspect(
     return record
 
 
-def _rule(name: str, material: Material, problem: Problem) -> Rule:
-    method, options = with_options(name)
-    return rule(method, problem, material, options)
-
-
 def _initialised(
-    problem: Problem, material: Material, names: Iterable[str], seed: int
+    problem: Problem, material: Material, names: Sequence[str], seed: int
 ) -> Iterator[tuple[str, Initialisation]]:
     """What `transfer` would do with each method, for the same new tokens."""
-    for name in names:
+    for name, maker in initialisers(names, material).items():
         posed = problem if find(with_options(name)[0]).copies else with_nothing_copied(problem)
-        yield name, Initialisation(*settled(posed, _rule(name, material, posed)), seed)
+        yield name, Initialisation(*settled(posed, maker(posed)), seed)
 
 
 def _frequency(text: Paths, donor: Patient) -> np.ndarray:

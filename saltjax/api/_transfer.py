@@ -19,6 +19,7 @@ from saltjax.data.corpus import TextFile
 from saltjax.errors import UserError
 from saltjax.hub.directory import whole_directory
 from saltjax.hub.locate import locate
+from saltjax.transfer.auto import auto
 from saltjax.transfer.choose import find, options_of, rule, settled, typed
 from saltjax.transfer.initialisation import Initialisation
 from saltjax.transfer.material import Material
@@ -60,6 +61,7 @@ def transfer(
     `dictionary` (source word, target word) adds anchors; `source_aux`, `parallel` and `alignments` are what bilingual
     methods ask for (docs/vocabulary.md). `text` is text of the target language, for what counts tokens. `expand`
     appends the target's tokens to the source's vocabulary instead, `expand_size` those that save most in `text`.
+    `method="auto"` takes the one that predicts held-out rows best (`transfer.auto`); `auto` in the result says why.
 
     Returns out, method, seconds, tokens{total, copied, fitted, special, fallback}, k{median, p90, max} (null without
     neighbours), anchors, peak_memory_bytes, warnings, and what `transfer.json` holds. Raises UserError; `out` then does
@@ -68,10 +70,13 @@ def transfer(
     started = time.perf_counter()
     if norms not in ("keep", "calibrate"):
         raise UserError(f"--norms {norms} is not known; there are keep and calibrate")
-    chosen, space = _chosen(method, options, neighbours)
+    automatic = method == "auto"
+    if automatic and (options or neighbours):
+        raise UserError("--method auto chooses the method and its settings: leave --option and --neighbours out")
+    chosen, space = ({}, "plm") if automatic else _chosen(method, options, neighbours)
     with whole_directory(out, overwrite) as partial:
         patient, donor = open_patient(locate(source)), open_patient(locate(target))
-        looks = space == "aux" or ((aux or aux_text) and find(method).vectors)
+        looks = space == "aux" or ((aux or aux_text) and (automatic or find(method).vectors))
         auxiliary = auxiliary_of(aux, aux_text, donor, seed) if looks else None
         languages, found = bilingual(dictionary, source_aux, parallel, alignments)
         pairs = languages.get("dictionary", ())
@@ -84,6 +89,12 @@ def transfer(
             seed=seed,
             mesh=accelerators(),
         )
+
+        if automatic:
+            everywhere: Space = "aux" if auxiliary else "plm"
+            posed = pose(patient.vocabulary, donor.vocabulary, donor.embedding(), everywhere, auxiliary, fuzzy, pairs)
+            method, found["auto"] = auto(posed, material, patient.embedding())
+            chosen, space = _chosen(method, None, None)
 
         def initialised(plm_table: np.ndarray) -> Initialisation:
             problem = pose(patient.vocabulary, donor.vocabulary, plm_table, space, auxiliary, fuzzy, pairs)

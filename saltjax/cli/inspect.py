@@ -10,6 +10,8 @@ from rich.table import Table
 from saltjax.cli.output import Json, emit, rows, warn
 from saltjax.cli.transfer import Alignments, Aux, AuxText, Dictionary, Fuzzy, Parallel, Source, SourceAux, Target
 
+SHOWN = ("r2", "cosine")  # with half their 95 % interval
+
 
 def inspect(
     source: Source,
@@ -92,16 +94,12 @@ def _show_scores(console: Console, record: dict[str, Any]) -> None:
     found, step0 = record["scores"], record.get("step0", {})
     held = next(iter(found.values()))["n"] if found else 0
     table = Table(title=f"{held:,} held-out shared tokens: rows predicted, against their own", title_justify="left")
-    for name in ("method", "R² (95 %)", "cosine (95 %)", "rank (MRR)", "first", "length", "R² as new"):
-        table.add_column(name, justify="left" if name == "method" else "right")
-    if step0:
-        table.add_column("bits/byte, step 0", justify="right")
+    for name in ("method", "R²", "cosine", "MRR", "first", "length", "as new", *(["bits/byte"] if step0 else [])):
+        table.add_column(name, justify="left" if name == "method" else "right", no_wrap=True)
     for name, s in found.items():
-        interval = s["interval"]
         table.add_row(
             name,
-            f"{s['r2']:.3f}  ({interval['r2'][0]:.3f} to {interval['r2'][1]:.3f})",
-            f"{s['cosine']:.3f}  ({interval['cosine'][0]:.3f} to {interval['cosine'][1]:.3f})",
+            *(f"{s[score]:.3f} ±{(s['interval'][score][1] - s['interval'][score][0]) / 2:.2f}" for score in SHOWN),
             f"{s['mrr']:.3f}",
             f"{s['hit1']:.1%}",
             f"{s['norm_ratio']:.2f}",
@@ -111,7 +109,7 @@ def _show_scores(console: Console, record: dict[str, Any]) -> None:
     console.print(table)
     shift = record["shift"]
     console.print(
-        "[dim]first: the true row is the nearest. length: of the predicted rows, true ones 1. R² as new: tokens "
+        "[dim]first: the true row is the nearest. length: of the predicted rows, true ones 1. as new: R², tokens "
         "weighted to the new tokens' lengths and word starts "
         f"(words begin with {shift['word_start']['held_out']:.0%} of held-out and {shift['word_start']['new']:.0%} of "
         "new tokens). See docs/scores.md.[/dim]"

@@ -44,7 +44,9 @@ def transfer(
     out: Annotated[Path, typer.Argument(help="The new model's directory.")],
     aux: Aux = None,
     aux_text: AuxText = None,
-    method: Annotated[str, typer.Option(help="How new rows are made: see docs/methods.md.")] = "salt",
+    method: Annotated[
+        str, typer.Option(help="How new rows are made: see docs/methods.md; auto takes the best here.")
+    ] = "salt",
     head: Annotated[
         str, typer.Option(help="Rows of an untied head: auto (same), same, rerun, map or scale; see docs/heads.md.")
     ] = "auto",
@@ -115,6 +117,7 @@ def transfer(
             ("tokens", f"{tokens['total']:,}"),
             ("copied", f"{tokens['copied']:,}  (rows of the same surface, bit for bit)"),
             ("fitted", f"{tokens['fitted']:,}  ({record['method']}, {record['anchors']:,} anchors)"),
+            ("chosen, as", record.get("auto", {}).get("why")),
             ("translated", record["translated"] and f"{record['translated']:,}  (copied anchors of the dictionary)"),
             ("special", f"{tokens['special']:,}  (by role)"),
             ("fallback", f"{tokens['fallback']:,}  (random: nothing describes them)"),

@@ -43,8 +43,9 @@ def held_out(problem: Problem, anchors: Int[np.ndarray, " n"]) -> Problem:
 def folds(problem: Problem, most: int = MOST, seed: int = 0) -> Iterator[Int[np.ndarray, " n"]]:
     """Positions of the anchors to hold out, a fold at a time; no source row is in two folds.
 
-    At most `most` anchors in all, drawn with `seed`, one for each source row, in as few folds of like size as keep
-    each below a fifth of the anchors. Depends on the anchors' order and the seed alone.
+    At most `most` anchors in all, drawn with `seed`, one for each source row, in as few folds of one size (so that
+    what is compiled for the first serves all) as keep each below a fifth of the anchors; a few are left over. Depends
+    on the anchors' order and the seed alone.
 
     Raises UserError for fewer than ten source rows.
     """
@@ -53,5 +54,5 @@ def folds(problem: Problem, most: int = MOST, seed: int = 0) -> Iterator[Int[np.
         raise UserError(f"{len(first)} anchors are too few to hold some out: scores need {2 * SHARE} or more")
     drawn = np.random.default_rng(seed).permutation(first)[:most]
     count = math.ceil(SHARE * len(drawn) / len(first))
-    for part in np.array_split(drawn, count):
+    for part in drawn[: len(drawn) // count * count].reshape(count, -1):
         yield np.sort(part)
