@@ -31,4 +31,4 @@ def last_number(question: Question, text: str, language: str = "en") -> Scores:
 
 def number(text: str) -> float:
     """A right answer as the sets write it: English, maybe with commas. Raises ValueError."""
-    return float(str(text).strip().replace(",", ""))
+    return float(text.strip().replace(",", ""))

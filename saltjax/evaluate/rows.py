@@ -4,6 +4,7 @@ Each trunk of a row is a segment of its own. The branches of a tree are segments
 beside it, where they see their trunk through the cache of the row and not each other.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -71,7 +72,7 @@ def rows(trees: Sequence[Tree], root: int = 0) -> Iterator[tuple[Shape, list[Row
         if width not in sides:
             same = [tree for tree in trees if rung(max(len(tree.trunk) - root, 32 if root else WIDTH)) == width]
             longest = max(len(branch) - 1 for tree in same for branch in tree.branches)
-            share = 0 if root else 1.1 * width * beside / (branches * columns)
+            share = 0 if root else math.ceil(1.1 * width * beside / (branches * columns))
             sides[width] = _even(max(longest, share)) if beside else 0
         if not any(row.take(i, trees[i], trunk, bool(root)) for row in filled[-OPEN:]):
             filled.append(Row(width, sides[width], beside=[0] * branches))
@@ -82,9 +83,9 @@ def rows(trees: Sequence[Tree], root: int = 0) -> Iterator[tuple[Shape, list[Row
         yield Shape(width, branches, side, min(width, rung(places))), some
 
 
-def _even(size: float) -> int:
+def _even(size: int) -> int:
     """The next multiple of 16."""
-    return -(-int(np.ceil(size)) // 16) * 16
+    return -(-size // 16) * 16
 
 
 class Batch(NamedTuple):

@@ -95,8 +95,8 @@ def _plain(value: Any) -> Any:
         return {name: _plain(inner) for name, inner in value.items()}
     if isinstance(value, bytes):
         return value.decode("utf-8")
-    if getattr(value, "ndim", 0):
-        return [_plain(inner) for inner in value.tolist()]
+    if isinstance(value, (list, tuple)) or getattr(value, "ndim", 0):
+        return [_plain(inner) for inner in value]
     return value.item() if hasattr(value, "item") else value
 
 

@@ -43,7 +43,7 @@ def known(word: str) -> tuple[ModuleType, str]:
         return TASKS[name], languages[0]
     if language not in languages:
         what = f"has no language {language!r}" if language else "needs a language"
-        near = difflib.get_close_matches(language, languages, n=1) or [languages[0]]
+        near = difflib.get_close_matches(language, languages, n=1, cutoff=0.0)
         few = ", ".join(languages[:40]) + (" and more" if len(languages) > 40 else "")
         raise UserError(f"{name} {what}, as in {name}:{near[0]}; there are {few}")
     return TASKS[name], language

@@ -20,7 +20,7 @@ def task(sets: Sets, language: str) -> Task:
     found = []
     for index, (where, row) in enumerate(rows):
         try:
-            found.append(question(str(index), language, row["question"], number(row["answer_number"])))
+            found.append(question(str(index), language, row["question"], number(str(row["answer_number"]))))
         except ValueError:
             raise UserError(f"{where}: the answer {row['answer_number']!r} is no number") from None
     return maths(name, language, tuple(found), rows.source)

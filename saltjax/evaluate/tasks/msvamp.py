@@ -23,7 +23,7 @@ def task(sets: Sets, language: str) -> Task:
     found = []
     for index, (where, row) in enumerate(rows):
         try:
-            found.append(question(str(index), language, row["m_query"], number(row["response"])))
+            found.append(question(str(index), language, row["m_query"], number(str(row["response"]))))
         except ValueError:
             raise UserError(f"{where}: the answer {row['response']!r} is no number") from None
     return maths(name, language, tuple(found), rows.source)
