@@ -32,6 +32,7 @@ from saltjax.train.mesh import check_batch, make_mesh
 from saltjax.train.processes import agreed, batch_part, primary
 from saltjax.train.run import Run, create, is_run, resolved, resume, stored_dtypes
 from saltjax.train.sharding import param_shardings
+from saltjax.train.wandblog import check_installed
 
 # Rows of the vocabulary's tables on the devices; a constant, so that a run can be resumed on another mesh.
 VOCABULARY_MULTIPLE = 128
@@ -64,6 +65,7 @@ def adapt(
     """
     run = Path(run)
     settings = resolved(read_config(config, overrides))
+    check_installed(settings.wandb)
     gathered = gather(_corpora(text, tfds, layout, settings))
     held = dict(_named(str(value)) for value in valid)
     mesh = make_mesh(settings.mesh)

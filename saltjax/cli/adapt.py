@@ -39,7 +39,7 @@ def adapt(
     Settings: steps batch_size seq_len accumulate learning_rate warmup_steps schedule final_learning_rate_ratio
     decay_steps embedding_learning_rate_ratio optimizer moments_dtype weight_decay clip_norm beta1 beta2 ema z_loss
     trainable embeddings_first stages lora.rank lora.alpha lora.targets compute_dtype remat seed eval_every
-    checkpoint_every keep_checkpoints keep_best checkpoints log_every profile_steps data cache mesh.data mesh.fsdp
+    checkpoint_every keep_checkpoints keep_best checkpoints log_every wandb profile_steps data cache mesh.data mesh.fsdp
     mesh.tensor; `configs/adapt.yaml` says what each does.
 
     Text, JSON lines (both also .gz .xz .zst), Parquet, and folders of them or of a Hugging Face data set; more in

@@ -72,6 +72,7 @@ class AdaptConfig:
     keep_best: str = "none"  # or mean, or the name of a held-out text: its lowest bits per byte are kept too
     checkpoints: str = ""  # where they are kept, also gs://...; "": RUN/checkpoints
     log_every: int = 10
+    wandb: str = ""  # a project of Weights & Biases
     profile_steps: str = ""  # FIRST-LAST: these steps are traced
     data: tuple[Corpus, ...] = ()  # what to learn from, with weights; the command line's --text and --tfds instead
     cache: str = "~/.cache/saltjax/tokens"  # where token ids are kept, a local directory
@@ -104,6 +105,7 @@ MAY_CHANGE = (
     "keep_checkpoints",
     "keep_best",
     "log_every",
+    "wandb",
     "profile_steps",
     "cache",
     "mesh.",

@@ -1,36 +1,40 @@
 """What a run tells: lines in metrics.jsonl and TensorBoard, sentences on the terminal, pictures."""
 
 import time
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from saltjax.train import metrics, plots
 from saltjax.train.best import best_step
+from saltjax.train.config import to_flat
 from saltjax.train.processes import agreed, primary
 from saltjax.train.progress import Progress
+from saltjax.train.run import Run
+from saltjax.train.wandblog import WandbLog
 
 PLOT_EVERY = 30.0  # seconds, at evaluations; the end always draws
 NOTABLE_WAIT = 0.02  # of the time spent waiting for data is said
 
 
 class Journal:
-    """The telling of the run at `path`; `resumed_at` is the step of its checkpoint, None for a fresh one. What was
+    """The telling of a run; `resumed_at` is the step of its checkpoint, None for a fresh one. What was
     written after that step is dropped: the run writes it again. Of several processes the first one tells."""
 
-    def __init__(self, path: Path, total: int, resumed_at: int | None):
-        self._path, self._resumed_at = path, resumed_at
-        self.progress = Progress(total, resumed_at or 0, quiet=not primary())
+    def __init__(self, run: Run, resumed_at: int | None):
+        self._run, self._resumed_at = run, resumed_at
+        self.progress = Progress(run.config.steps, resumed_at or 0, quiet=not primary())
         self.say = self.progress.say
 
     def __enter__(self) -> "Journal":
         self._log: metrics.Log | None = None
         lines = []
         if primary():
-            file = self._path / "metrics.jsonl"
+            file, project = self._run.metrics, self._run.config.wandb
             metrics.cut(file, -1 if self._resumed_at is None else self._resumed_at)
             lines = metrics.read(file)
-            self._log = metrics.Log(file, self._resumed_at)
+            settings = {**self._run.inputs, **to_flat(self._run.config)}
+            mirror = WandbLog(self._run.path, project, settings) if project else None
+            self._log = metrics.Log(file, self._resumed_at, mirror)
         self.loss: float | None = agreed(next((line["loss"] for line in reversed(lines) if "loss" in line), None))
         evaluations = agreed([(line["step"], line["bits_per_byte"]) for line in lines if "bits_per_byte" in line])
         self.scores: dict[int, dict[str, float]] = dict(evaluations)
@@ -73,7 +77,7 @@ class Journal:
 
     def draw(self) -> None:
         if self._log:
-            plots.draw(self._path)
+            plots.draw(self._run.path)
         self._drawn = time.monotonic()
 
     def _write(self, line: dict[str, Any]) -> None:

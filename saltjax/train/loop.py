@@ -107,7 +107,7 @@ def train(
             learning = (path for path, learns in phases.mask(found.step - 1).items() if learns)
             raise stopped(run, found, state.params, learning, shelf.good, decode) from None
 
-    journal = Journal(run.path, config.steps, step if found else None)
+    journal = Journal(run, step if found else None)
     train_step: Any = None
     flops = 0.0
     with stop_wish(journal.say) as stop, shelf, journal, Profile(run.path, config.profile_steps) as profile:

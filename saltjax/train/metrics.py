@@ -21,6 +21,8 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar
 
+from saltjax.train.wandblog import WandbLog
+
 
 def read(path: Path) -> list[dict[str, Any]]:
     """All whole lines; a last one that was torn by a kill is left out."""
@@ -40,12 +42,13 @@ def cut(path: Path, step: int) -> None:
 
 
 class Log:
-    """Appends lines to metrics.jsonl and to `tensorboard/` beside it, at once and in this thread.
+    """Appends lines to metrics.jsonl and to `tensorboard/` beside it, at once and in this thread; and to W&B.
 
     (tensorboardX's SummaryWriter writes from a thread, and waits for ever when that has died of a full disk.)
     """
 
-    def __init__(self, path: Path, resumed_at: int | None):
+    def __init__(self, path: Path, resumed_at: int | None, mirror: WandbLog | None = None):
+        self._mirror = mirror
         self._file = path.open("ab", buffering=0)
         board = path.parent / "tensorboard"
         board.mkdir(exist_ok=True)
@@ -59,14 +62,19 @@ class Log:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._file.close()
+        if self._mirror:
+            self._mirror.__exit__(kind, error, trace)
         with suppress(OSError):  # every line was flushed; what fails now failed, and was raised, before
             self._board.close()
 
     def write(self, line: dict[str, Any]) -> None:
         self._file.write((json.dumps(line) + "\n").encode())
-        for tag, value in _scalars(line):
+        scalars = dict(_scalars(line))
+        for tag, value in scalars.items():
             self._board.write_event(Event(wall_time=time.time(), step=line["step"], summary=scalar(tag, value)))
         self._board.flush()
+        if self._mirror:
+            self._mirror.write(line["step"], scalars)
 
 
 def _scalars(line: dict[str, Any]) -> Iterator[tuple[str, float]]:
