@@ -133,7 +133,8 @@ def train(
                 train_step = make_step(forward, phases.mask(step), config, mesh, state).lower(state, batch).compile()
                 flops = step_flops(model.config, base, phases.mask(step), config.batch_size, config.seq_len)
                 meter.begin()
-            state, values = train_step(state, batch)
+            with profile.step(step + 1):
+                state, values = train_step(state, batch)
             settled()  # the step before, while this one runs: the device never waits for the host
             step += 1
             meter.launched(step, values, rows)
