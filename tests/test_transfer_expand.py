@@ -2,10 +2,12 @@
 
 import gzip
 import json
+from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
 import zoo
+import zoo_plms
 from transformers import AutoConfig, AutoTokenizer
 
 from saltjax import api
@@ -26,7 +28,12 @@ SOURCES = {
     "gpt2": zoo.gpt2,
     "xglm": lambda path: zoo.xglm(path, text="en"),
 }
-TARGETS = {"wordpiece": zoo.bert, "unigram": zoo.t5, "byte-level": lambda path: zoo.gpt2(path, text="de")}
+TARGETS = {
+    "wordpiece": zoo.bert,
+    "unigram": zoo.t5,
+    "byte-level": lambda path: zoo.gpt2(path, text="de"),
+    "uncased": lambda path: zoo_plms.make("bert uncased", path),
+}
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +155,37 @@ def test_the_n_tokens_that_save_most(grown, room):
         sum(len(tokenizer(s, add_special_tokens=False)["input_ids"]) for s in GERMAN[:200])
         / sum(len(s.split()) for s in GERMAN[:200])
     )
+
+
+def test_align_averages_the_cuts_of_a_token_in_its_text(grown, room):
+    """The recipe of Yamaguchi et al.: few tokens, rows from the source's cuts of them in text."""
+    old_dir, target_dir, out, record = grown(
+        "llama 3", "uncased", method="align", text=(room / "de.txt",), expand_size=60
+    )
+    assert record["expansion"]["appended"] == 60
+    old, target = (AutoTokenizer.from_pretrained(d) for d in (old_dir, target_dir))
+    counts = defaultdict(Counter)
+    for sentence in GERMAN[:200]:
+        # Which of the source's tokens write each letter; a letter of two bytes may have two.
+        ids, spans = (old(sentence, add_special_tokens=False, return_offsets_mapping=True)[k]
+                      for k in ("input_ids", "offset_mapping"))  # fmt: skip
+        letters = [[n for n, (a, b) in enumerate(spans) if a <= i < b and sentence[a:b].strip()]
+                   for i in range(len(sentence))]  # fmt: skip
+        found = target(sentence, add_special_tokens=False, return_offsets_mapping=True)
+        for token, (a, b) in zip(found["input_ids"], found["offset_mapping"], strict=True):
+            inside = sorted({n for i in range(a, b) for n in letters[i]})
+            outside = {n for i, c in enumerate(sentence) if not a <= i < b and not c.isspace() for n in letters[i]}
+            if not outside & set(inside):
+                counts[target.convert_ids_to_tokens(token)][tuple(ids[n] for n in inside)] += 1
+    before, after = (open_checkpoint(d).read("lm_head.weight").astype(np.float64) for d in (old_dir, out))
+    checked = several = 0
+    for line in tokens_of(out)[len(old) :]:
+        piece = line["surface"][1:] if line["surface"].startswith("_") else "##" + line["surface"]
+        if cuts := counts.get(piece):
+            want = sum(n * before[list(cut)].mean(axis=0) for cut, n in cuts.items()) / cuts.total()
+            np.testing.assert_allclose(after[int(line["id"])], want, atol=1e-6)
+            checked, several = checked + 1, several + (len(cuts) > 1)
+    assert checked > 50 and several > 3
 
 
 def test_the_command_and_the_model(room, grown, tmp_path, monkeypatch, capsys):

@@ -11,6 +11,7 @@ import numpy as np
 from saltjax.errors import UserError
 from saltjax.transfer.initialisation import Rule
 from saltjax.transfer.material import Material
+from saltjax.transfer.methods.align import align
 from saltjax.transfer.methods.clp import clp, clp_plus
 from saltjax.transfer.methods.focus import focus
 from saltjax.transfer.methods.fvt import fvt
@@ -47,6 +48,7 @@ METHODS = (
     "wechsel",
     "ramen",
     "transtokens",
+    "align",
     "kernel-ridge",
 )
 
@@ -102,6 +104,8 @@ def find(name: str) -> Method:
         case "transtokens":
             line = "source tokens weighted by word alignments of a parallel text"
             return Method(transtokens, "none", line, copies=False)
+        case "align":
+            return Method(align, "none", "the source's pieces where the token stands in text, by frequency")
         case "kernel-ridge":
             line = "kernel ridge regression from PLM rows, fitted to all anchors (ours)"
             return Method(kernel_ridge, "plm", line, vectors=True)

@@ -47,6 +47,7 @@ def expansion_of(source: Patient, target: Vocabulary, documents: Documents | Non
     backend = source.tokenizer.backend_tokenizer
     content = json.loads(backend.to_str())
     all_of_them = chosen = expand(backend, content, source.vocabulary, target.tokens)
+    best = {each.target for each in chosen.appended if each.target is not None}
     found: dict[str, Any] = {
         "missing": sum(each.target is not None for each in chosen.appended) + len(chosen.unreachable)
     }
@@ -55,12 +56,11 @@ def expansion_of(source: Patient, target: Vocabulary, documents: Documents | Non
         ids = enumerate((each for each in chosen.appended), start=source.vocabulary.size)
         saved = {a.target: counts[i] * max(1, len(a.cut) - 1) for i, a in ids if a.target is not None and counts[i]}
         best = set(sorted(saved, key=lambda token_id: (-saved[token_id], token_id))[:size])
-        wanted = [token for token in target.tokens if token.id in best]
-        chosen = expand(backend, content, source.vocabulary, wanted)
+        chosen = expand(backend, content, source.vocabulary, target.tokens, best)
     if not chosen.appended:
         raise UserError("--expand: the source has every token of the target that the text needs; nothing to append")
     tokenizer = rebuilt(source.tokenizer, chosen.content)
-    joining = sum(each.target is None for each in chosen.appended)
+    joining = sum(each.target not in best for each in chosen.appended)
     found |= {
         "appended": len(chosen.appended) - joining,
         "joining": joining,

@@ -1,7 +1,7 @@
 """A tokenizer with more tokens, which cuts every text that has none of them as before."""
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -18,8 +18,8 @@ Cut = tuple[int, ...]
 
 
 class Appended(NamedTuple):
-    """A new token: its piece, the target's token that it stands for (None: it only joins others on the way to one), and
-    the source's tokens that its text was cut into."""
+    """A new token: its piece, the target's token that it stands for (None: the target has no such token, others are
+    joined through it), and the source's tokens that its text was cut into."""
 
     piece: str
     target: int | None
@@ -35,8 +35,15 @@ class Expanded(NamedTuple):
     unreachable: list[int]
 
 
-def expand(backend: Tokenizer, content: dict[str, Any], source: Vocabulary, tokens: Iterable[Token]) -> Expanded:
-    """Append the tokens of a target vocabulary that a source tokenizer (`backend`, its JSON `content`) has not.
+def expand(
+    backend: Tokenizer,
+    content: dict[str, Any],
+    source: Vocabulary,
+    tokens: Iterable[Token],
+    only: Collection[int] | None = None,
+) -> Expanded:
+    """Append the tokens of a target vocabulary that a source tokenizer (`backend`, its JSON `content`) has not; `only`
+    those, if given, and what they need.
 
     - BPE: new merges after all of the source's. A new token is cut by the merges so far and its pieces are joined, two
       at a time, by merges of the lowest rank; what they pass through becomes a token too. So the source's cut comes
@@ -64,20 +71,21 @@ def expand(backend: Tokenizer, content: dict[str, Any], source: Vocabulary, toke
             wanted[piece] = token.id
         else:
             unreachable.append(token.id)
+    chosen = [piece for piece, token_id in wanted.items() if only is None or token_id in only]
     added = {each["id"]: each["content"] for each in content["added_tokens"]}
     match model["type"]:
         case "BPE" if scheme.mark == "space":
-            appended = _bpe(model, wanted)
+            appended = _bpe(model, chosen, wanted)
             vocab |= {name: token_id for token_id, name in added.items()}
             vocab |= {each.piece: source.size + n for n, each in enumerate(appended)}
         case "Unigram":
             pieces = Unigram.of(model)
-            appended = [Appended(piece, target, pieces.cut(piece)) for piece, target in wanted.items()]
+            appended = [Appended(piece, wanted[piece], pieces.cut(piece)) for piece in chosen]
             holes = range(len(vocab), source.size)
             vocab += [[added.get(hole, f"[unused{hole}]"), pieces.lowest - 100] for hole in holes]
             vocab += [[each.piece, max(pieces.lowest, pieces.score(each.piece) + 0.1)] for each in appended]
         case "WordPiece":
-            appended = [Appended(piece, target, _longest(model, piece)) for piece, target in wanted.items()]
+            appended = [Appended(piece, wanted[piece], _longest(model, piece)) for piece in chosen]
             vocab |= {name: token_id for token_id, name in added.items()}
             vocab |= {each.piece: source.size + n for n, each in enumerate(appended)}
         case kind:
@@ -98,7 +106,7 @@ def _reachable(backend: Tokenizer, text: str) -> bool:
     return backend.pre_tokenizer is None or len(backend.pre_tokenizer.pre_tokenize_str(changed)) == 1
 
 
-def _bpe(model: dict[str, Any], wanted: dict[str, int]) -> list[Appended]:
+def _bpe(model: dict[str, Any], chosen: list[str], wanted: dict[str, int]) -> list[Appended]:
     merges = read_merges(model)
     cuts: dict[str, Cut] = {piece: (token_id,) for piece, token_id in model["vocab"].items()}
     appended: dict[str, Appended] = {}
@@ -113,7 +121,7 @@ def _bpe(model: dict[str, Any], wanted: dict[str, int]) -> list[Appended]:
         return tuple(token_id for token_id in found if token_id is not None) if None not in found else ()
 
     # Short ones first: longer ones are then joined from them.
-    for piece in sorted(wanted, key=lambda piece: (len(piece), wanted[piece])):
+    for piece in sorted(chosen, key=lambda piece: (len(piece), wanted[piece])):
         for symbol in piece:
             if symbol not in cuts:
                 append(symbol, cut_of(symbol))
