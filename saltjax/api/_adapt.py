@@ -72,6 +72,7 @@ def adapt(
     check_batch(mesh, settings.batch_size, settings.accumulate)
     here = is_run(run)
     known = agreed(here)
+    resumes = agreed(steps(Run(run, settings).checkpoints) if primary() else None)
     directory = run / "model" if here else locate(model)
     hf_config, tokenizer = read_model_config(directory), load_tokenizer(directory)
     decoder = family_of(hf_config).decoder_config(hf_config)
@@ -105,7 +106,6 @@ def adapt(
         return param_shardings(params, mesh)
 
     opened = resume(run, settings, inputs) if known and primary() else Run(run, settings, inputs)
-    resumes = agreed(steps(opened.checkpoints) if primary() else None)
     if known and resumes:
         padded = decoder.padded(VOCABULARY_MULTIPLE)
         loaded = Model(padded, *abstract_model(padded), stored_dtypes(opened) if here else {})

@@ -15,11 +15,17 @@ def main() -> None:
     from saltjax.cli.app import app
     from saltjax.cli.arguments import one_value_each
     from saltjax.errors import UserError
+    from saltjax.hub.directory import FULL
 
     try:
         app(one_value_each(sys.argv[1:]), prog_name="saltjax")
     except UserError as error:
         print(f"saltjax: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        print(f"saltjax: the disk is full ({error.filename or error.strerror}); free some space", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

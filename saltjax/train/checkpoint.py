@@ -56,13 +56,19 @@ def open_checkpoints(directory: epath.PathLike, keep: Keep | None = None) -> Che
 
 
 def steps(directory: epath.PathLike) -> list[int]:
-    """The steps of which there is a finished checkpoint, ascending."""
+    """The steps of which there is a finished checkpoint, ascending. UserError: the place cannot be reached."""
     folder = epath.Path(directory)
-    if not folder.exists():
-        return []
-    finished = [
-        one for one in folder.iterdir() if one.name.isdigit() and not (_remote(one) and not (one / COMMITTED).exists())
-    ]
+    try:
+        there = [one for one in folder.iterdir() if one.name.isdigit()] if folder.exists() else []
+        finished = [one for one in there if not _remote(one) or (one / COMMITTED).exists()]
+    except Exception as error:
+        if not _remote(folder):
+            raise
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(
+            f"{directory}: the checkpoints cannot be reached ({reason}); "
+            "gs:// needs `pip install gcsfs` and your credentials"
+        ) from None
     return sorted(int(one.name) for one in finished)
 
 
