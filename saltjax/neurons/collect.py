@@ -127,9 +127,10 @@ def collect(
                 run.model.graphdef, run.model.params, **run.placed(text, start), thresholds=limits, before=sums, **how
             )
         tokens = text._replace(chosen=text.chosen[done:stop]).tokens
-        found += _on_host(found.thresholds, sums, tokens, math.ceil((stop - done) / run.rows))
-        if not (np.isfinite(found.total).all() and np.isfinite(found.absolute).all()):
+        fresh = _on_host(found.thresholds, sums, tokens, math.ceil((stop - done) / run.rows))
+        if not (np.isfinite(fresh.absolute).all() and np.isfinite(found.thresholds).all()):
             raise UserError("the model's activations are not finite; try --dtype float32")
+        found += fresh
         done = stop
         write(state, done, found)
         if tell:

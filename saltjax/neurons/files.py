@@ -48,7 +48,7 @@ def write_statistics(directory: Path, found: Mapping[str, Statistics], provenanc
     languages = {}
     for language, one in found.items():
         own = {"positive": one.positive, "mean": one.mean, "abs_mean": one.absolute_mean}
-        own |= {"low": one.low, "high": one.high} | {f"p{percent}": one.quantile(percent) for percent in PERCENTS}
+        own |= {"low": one.low, "high": one.high} | {f"p{percent}": one.quantile(float(percent)) for percent in PERCENTS}
         for name, values in own.items():
             arrays[f"{language}.{name}"] = np.ascontiguousarray(values, np.int64 if name == "positive" else np.float32)
         brackets = [one.sketch(layer).largest_bracket() for layer in range(len(one.low))]
