@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from saltjax.train.plots import curve_picture
+from saltjax.train.plots import picture
 
 
 def curve(run: Path) -> list[tuple[int, float]]:
@@ -19,7 +19,7 @@ def curve(run: Path) -> list[tuple[int, float]]:
 def main() -> None:
     out, *runs = sys.argv[1:]
     curves = {name: curve(Path(run)) for name, run in (argument.split("=", 1) for argument in runs)}
-    curve_picture(Path(out), "held-out text [bits per byte]", curves)
+    picture(Path(out), {"held-out text [bits per byte]": curves})
     steps = [step for step, _ in next(iter(curves.values()))]
     shown = [steps[i] for i in sorted({0, 1, 2, 4, len(steps) // 2, len(steps) - 1}) if i < len(steps)]
     print("| steps | " + " | ".join(map(str, shown)) + " |")

@@ -18,7 +18,7 @@ from saltjax.models.generation import generate
 from saltjax.models.load import load_model
 from saltjax.pocket.corpus import documents, write_text
 from saltjax.pocket.models import LANGUAGES, pocket_llm, pocket_plm
-from saltjax.train.plots import curve_picture
+from saltjax.train.plots import picture
 
 SEQ_LEN = 128
 SETTINGS = (
@@ -95,7 +95,7 @@ def _run(language: str, out: Path) -> dict[str, Any]:
     curves: dict[str, list[tuple[int, float]]] = {run["init"]: run["bits_per_byte"] for run in runs}
     last = curves["salt"][-1][0]
     curves["LLM as it was"] = [(0, source), (last, source)]
-    picture = curve_picture(out / "quickstart.png", f"held-out text ({language}) [bits per byte]", curves)
+    drawn = picture(out / "quickstart.png", {f"held-out text ({language}) [bits per byte]": curves})
     text = valid.read_text(encoding="utf-8")
     return {
         "model": str(model),
@@ -107,7 +107,7 @@ def _run(language: str, out: Path) -> dict[str, Any]:
         },
         "max_abs_logit_difference": exported["max_abs_logit_difference"],
         "sample": _sample(model, PROMPTS[language]),
-        "picture": str(picture),
+        "picture": str(drawn),
     }
 
 
