@@ -11,7 +11,7 @@ from saltjax.errors import UserError
 from saltjax.transfer.problem import Problem
 
 MOST = 2000  # anchors that are held out in all: scores are then known to a hundredth, and a fold costs seconds
-SHARE = 5  # at most one anchor in so many is held out at a time: a rule is scored with nearly all that it will have
+SHARE = 4  # at most one anchor in so many is held out at a time: a rule is scored with most of what it will have
 
 
 def held_out(problem: Problem, anchors: Int[np.ndarray, " n"]) -> Problem:
@@ -44,10 +44,10 @@ def folds(problem: Problem, most: int = MOST, seed: int = 0) -> Iterator[Int[np.
     """Positions of the anchors to hold out, a fold at a time; no source row is in two folds.
 
     At most `most` anchors in all, drawn with `seed`, one for each source row, in as few folds of one size (so that
-    what is compiled for the first serves all) as keep each below a fifth of the anchors; a few are left over. Depends
+    what is compiled for the first serves all) as keep each below a quarter of the anchors; a few are left over. Depends
     on the anchors' order and the seed alone.
 
-    Raises UserError for fewer than ten source rows.
+    Raises UserError for fewer than eight source rows.
     """
     _, first = np.unique(problem.anchors_source, return_index=True)
     if len(first) < 2 * SHARE:
