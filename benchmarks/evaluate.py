@@ -3,10 +3,10 @@
     python benchmarks/evaluate.py --data DIR                 # 4 layers of 256, 32,000 tokens, 200 questions a task
     python benchmarks/evaluate.py --data DIR --model MODEL --limit 500 --repeats 3 xnli:de m_arc:de
 
-Needs the extra `eval-parity`. The default model is a random Llama with the pocket model's tokenizer. Both sides have the
-model loaded and compute in float32; a run is everything from the questions' text to the scores. Runs are interleaved
-in one process; lm-evaluation-harness runs with each of `--their-batch` and its best median counts. Ours is also given with
-the time that its programs take to compile (first run). `same` says how far the two's log-likelihoods are apart.
+Needs the extra `eval-parity`. The default model is a random Llama with the pocket model's tokenizer. Both sides have
+the model loaded and compute in float32; a run is everything from the questions' text to the scores. Runs are
+interleaved in one process; lm-evaluation-harness runs with each of `--their-batch` and its best median counts. The
+first run of ours also compiles its programs. `same` is the largest difference of the log-likelihoods.
 """
 
 import argparse

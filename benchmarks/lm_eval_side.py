@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from saltjax.evaluate.formats import json_list, json_lines, tab_separated
+from saltjax.evaluate.formats import json_lines, json_list, tab_separated
 
 # Our name without the language -> their YAML, and the files of their splits.
 THEIRS = {

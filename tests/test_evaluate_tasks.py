@@ -20,6 +20,10 @@ WORDS = """xquad:de mlqa:de-en mlqa:ar-ar tydiqa:ar xnli:ar pawsx:de xcopa:vi m_
     m_truthfulqa:de mgsm:de msvamp:de gsm8k""".split()
 
 
+ASKED = {"id": "1", "question": "q", "answers": [{"text": ""}]}
+STRIPPED = json.dumps({"data": [{"paragraphs": [{"context": "c", "qas": [ASKED]}]}]})
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return evaluation_sets.write(tmp_path_factory.mktemp("sets"))
@@ -121,7 +125,7 @@ def test_names_that_are_not_known(word, message):
     [
         ("xquad:vi", "xquad/xquad.vi.json", None, "xquad.vi.json does not exist; .* has xquad.ar.json"),
         ("gsm8k", "gsm8k/test.jsonl", '{"question": "x", "answer": "#### 1"}\n{"quest', "test.jsonl, line 2: not JSON"),
-        ("gsm8k", "gsm8k/test.jsonl", '{"question": "x", "answer": "#### many"}\n', "question 1: .*'many' is no number"),
+        ("gsm8k", "gsm8k/test.jsonl", '{"question": "x", "answer": "#### many"}\n', "1: .*'many' is no number"),
         ("xnli:de", "xnli/dev-de.tsv", "a\tb\tneutral\na\tneutral\n", "dev-de.tsv, line 2: 2 columns, not the 3"),
         ("xnli:de", "xnli/dev-de.tsv", "a\tb\tmaybe\n", "question 1: 'maybe' is none of the labels entailment"),
         ("m_arc:de", "m_arc/de_test.json", '[\n{"id": 1,]', "de_test.json: not JSON .*line 2"),
@@ -132,7 +136,7 @@ def test_names_that_are_not_known(word, message):
         (
             "tydiqa:ar",
             "tydiqa/tydiqa.goldp.ar.dev.json",
-            json.dumps({"data": [{"paragraphs": [{"context": "c", "qas": [{"id": "1", "question": "q", "answers": [{"text": ""}]}]}]}]}),
+            STRIPPED,
             "without their answers",
         ),
     ],

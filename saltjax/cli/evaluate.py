@@ -1,6 +1,6 @@
 """saltjax evaluate MODEL TASK..."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -116,7 +116,7 @@ def _differences(console: Console, results: Mapping[str, Mapping[str, Any]]) -> 
     console.print(table)
 
 
-def _between(interval: tuple[float, float] | None, times: float) -> str:
+def _between(interval: Sequence[float] | None, times: int) -> str:
     if interval is None:
         return "-"
     digits = 4 if times == 1 else 2

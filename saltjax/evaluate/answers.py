@@ -12,7 +12,8 @@ from saltjax.data.encode import plain_backend
 from saltjax.models.generation import generate
 from saltjax.models.model import Model
 
-ROUND = 64  # new tokens after which texts that reached a stop string are done and the others begin anew with theirs
+ROUND = 128  # new tokens after which texts that reached a stop string are done and the others begin anew with theirs
+SLICE = 8  # batches that go through the rounds together, so that batches stay full as texts get done
 
 
 class Prompts(NamedTuple):
@@ -49,8 +50,8 @@ def written(
     stops = spelled(tokenizer, stops)
     ends = [*eos_ids, *holding(tokenizer, tuple(stops))]
     order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
-    for start in range(0, len(order), batch_size):
-        open_rows = order[start : start + batch_size]
+    for start in range(0, len(order), SLICE * batch_size):
+        open_rows = order[start : start + SLICE * batch_size]
         new: dict[int, list[int]] = {i: [] for i in open_rows}
         left = max_new
         while open_rows:
@@ -79,7 +80,9 @@ def written(
 def spelled(tokenizer: PreTrainedTokenizerBase, stops: Sequence[str]) -> list[str]:
     """The stop strings, and each as this tokenizer writes it (`frage :` for `Frage:`), which is what can appear."""
     backend = plain_backend(tokenizer)
-    own = [backend.decode(backend.encode(stop, add_special_tokens=False).ids).strip() for stop in stops]
+    ids = [backend.encode(stop, add_special_tokens=False).ids for stop in stops]
+    whole = [row for row in ids if tokenizer.unk_token_id not in row]  # else too little of it is left
+    own = [backend.decode(row).strip() for row in whole]
     return list(dict.fromkeys([*stops, *(stop for stop in own if any(map(str.isalnum, stop)))]))
 
 

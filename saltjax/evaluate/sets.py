@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from saltjax.errors import UserError
 from saltjax.evaluate.formats import Read, Row
 
@@ -95,7 +97,7 @@ def _plain(value: Any) -> Any:
         return {name: _plain(inner) for name, inner in value.items()}
     if isinstance(value, bytes):
         return value.decode("utf-8")
-    if isinstance(value, (list, tuple)) or getattr(value, "ndim", 0):
+    if isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim):
         return [_plain(inner) for inner in value]
     return value.item() if hasattr(value, "item") else value
 
