@@ -62,7 +62,7 @@ def line(model: str, name: str, attempt: str, record: dict) -> str:
     memory, estimate = record["bytes_per_chip"], record["estimate"]
     mesh = " x ".join(str(size) for size in record["mesh"].values())
     cells = [model, name, mesh, attempt, "yes" if record["fits"] else "no"]
-    cells += [f"{memory[key] / GIB:.1f}" for key in ("arguments", "temporaries", "total", "limit")]
+    cells += [f"{memory[key] / GIB:.1f}" for key in ("parameters", "optimizer", "temporaries", "total", "limit")]
     cells += [
         f"{record['flops']['chip'] / 1e12:.0f}",
         f"{estimate['sent_per_chip'] / GIB:.1f}" if record["collectives"] else "",
@@ -80,8 +80,8 @@ def main() -> None:
     parser.add_argument("--attempts", nargs="+", default=ATTEMPTS, help="settings to try, one text each")
     args = parser.parse_args()
     head = (
-        "model | slice | mesh | settings | fits | state GiB | temporaries | total | of | TFLOP a chip | GiB sent | "
-        "step s at 40 % MFU | links s | tokens/s | suspicious"
+        "model | slice | mesh | settings | fits | parameters GiB | optimizer | temporaries | total | of | "
+        "TFLOP a chip | GiB sent | step s at 40 % MFU | links s | tokens/s | suspicious"
     )
     print(f"| {head} |\n|{'---|' * (head.count('|') + 1)}", flush=True)
     for model in args.models:
