@@ -10,6 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "saltjax"
 FLOORS = (
     "cli",
     "api",
+    "report",
     "pocket",
     "layers",
     "neurons",

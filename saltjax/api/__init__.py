@@ -13,5 +13,6 @@ from saltjax.api._layers import layers_find as layers_find
 from saltjax.api._neurons import neurons_find as neurons_find
 from saltjax.api._plan import plan as plan
 from saltjax.api._quickstart import quickstart as quickstart
+from saltjax.api._report import report as report
 from saltjax.api._transfer import transfer as transfer
 from saltjax.api._vocab import vocab_prune as vocab_prune

@@ -11,6 +11,7 @@ from saltjax.cli.inspect import inspect
 from saltjax.cli.layers import layers
 from saltjax.cli.neurons import neurons
 from saltjax.cli.quickstart import quickstart
+from saltjax.cli.report import report
 from saltjax.cli.transfer import transfer
 from saltjax.cli.vocab import vocab
 
@@ -41,7 +42,7 @@ def common(
     pass
 
 
-for command in (quickstart, inspect, transfer, adapt, export, evaluate):
+for command in (quickstart, inspect, transfer, adapt, export, evaluate, report):
     app.command()(command)
 app.add_typer(vocab, name="vocab")
 app.add_typer(neurons, name="neurons")

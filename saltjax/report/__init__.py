@@ -1,0 +1,1 @@
+"""What transfers and runs left on disk, as one page for people."""
