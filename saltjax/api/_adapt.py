@@ -29,6 +29,7 @@ from saltjax.train.config import AdaptConfig, read_config
 from saltjax.train.elements import digests
 from saltjax.train.loop import train
 from saltjax.train.mesh import check_batch, make_mesh
+from saltjax.train.meter import device_memory
 from saltjax.train.processes import agreed, batch_part, primary
 from saltjax.train.run import Run, create, is_run, resolved, resume, stored_dtypes
 from saltjax.train.sharding import param_shardings
@@ -59,7 +60,8 @@ def adapt(
     YAML file `config` and then from `overrides` ("learning_rate=1e-4"); see `train.config.AdaptConfig`. `progress` is
     told how far the tokenisation of each corpus is.
 
-    Returns run, steps, loss (nats a token), valid{NAME: bits per byte}, tokens_per_second, checkpoint, data{documents,
+    Returns run, steps, loss (nats a token), valid{NAME: bits per byte}, tokens_per_second (and the other numbers of
+    `train.meter`: step_seconds, data_wait, mfu, device_memory_peak_bytes, ...), checkpoint, data{documents,
     tokens, bytes, unknown, windows, padding, sources[{name, share, tokens_seen, epochs, ...}]}, interrupted.
     Raises UserError for a mistake in any of these, and on a resumed run for settings that differ from the run's.
     """
@@ -150,6 +152,7 @@ def adapt(
         "loss": trained.loss,
         "valid": trained.valid,
         **trained.speed,
+        **device_memory(),
         "checkpoint": str(trained.checkpoint) if trained.checkpoint else None,
         "data": account(fed, given.seen(trained.step)),
         "interrupted": trained.interrupted,

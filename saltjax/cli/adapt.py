@@ -81,6 +81,8 @@ def adapt(
             ("loss", loss and f"{loss:.4f} nats a token"),
             *((name, f"{value:.4f} bits per byte") for name, value in record["valid"].items()),
             ("speed", speed and f"{speed:,.0f} tokens a second"),
+            ("MFU", record["mfu"] and f"{record['mfu']:.1%}"),
+            ("waiting for data", speed and f"{record['data_wait']:.1%} of the time"),
             *(
                 (one["name"], f"{one['tokens_seen']:,} tokens seen, {one['epochs']:.3g} epochs")
                 for one in record["data"]["sources"]

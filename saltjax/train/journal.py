@@ -64,12 +64,12 @@ class Journal:
         self.loss = numbers["loss"]
         kept = {key: numbers[key] for key in ("loss", "learning_rate", "grad_norm")}
         self._write({"step": step, **kept, **totals})
-        speed = totals["tokens_per_second"]
-        waits = f"  waits {totals['data_wait']:.0%} for data" if totals["data_wait"] > NOTABLE_WAIT else ""
-        mfu = f"  MFU {totals['mfu']:.1%}" if totals["mfu"] else ""
-        self.progress.step(
-            step, f"loss {self.loss:.4f}  lr {kept['learning_rate']:.2e}  {speed:,.0f} tokens/s{mfu}{waits}"
-        )
+        now = [f"loss {self.loss:.4f}", f"{totals['tokens_per_second']:,.0f} tokens/s"]
+        if totals["mfu"]:
+            now.append(f"MFU {totals['mfu']:.1%}")
+        if totals["data_wait"] > NOTABLE_WAIT:
+            now.append(f"waits {totals['data_wait']:.0%} for data")
+        self.progress.step(step, [*now, f"lr {kept['learning_rate']:.2e}"])
 
     def best(self, of: str) -> int | None:
         """The step with the lowest bits per byte so far (`best.best_step`)."""
