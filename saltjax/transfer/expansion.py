@@ -1,6 +1,7 @@
 """Expansion instead of replacement: the target's tokens are appended to the source's vocabulary."""
 
 import json
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from saltjax.hub.tokenizer import rebuilt, write_tokenizer
 from saltjax.transfer.heads import Output, new_tables
 from saltjax.transfer.initialisation import Initialisation
 from saltjax.transfer.surgery import Patient
-from saltjax.vocab.expand import Appended, expand
+from saltjax.vocab.expand import Appended, expand, missing
 from saltjax.vocab.fertility import usage
 from saltjax.vocab.vocabulary import Vocabulary, read_vocabulary
 
@@ -37,39 +38,36 @@ def expansion_of(source: Patient, target: Vocabulary, documents: Documents | Non
     """Which tokens of the target are appended, see `vocab.expand`.
 
     All that the source lacks; with a text (`documents` gives it anew at each call) those that the expanded tokenizer
-    finds in it, and of these the `size` that save most: occurrences times source tokens that each replaces, less one.
-    Tokens that only join others come on top of `size`.
+    finds in it; of these the ones that save most, until there are `size` with those that they are joined through. What
+    a token saves: occurrences times the source's tokens that each replaces, less one.
 
     Raises UserError: `size` without a text, or below one; nothing to append.
     """
     if size is not None and (documents is None or size < 1):
         raise UserError("--expand-size N appends the N tokens that save most in a text: give --text FILE..., N >= 1")
     backend = source.tokenizer.backend_tokenizer
-    content = json.loads(backend.to_str())
-    all_of_them = chosen = expand(backend, content, source.vocabulary, target.tokens)
-    best = {each.target for each in chosen.appended if each.target is not None}
-    found: dict[str, Any] = {
-        "missing": sum(each.target is not None for each in chosen.appended) + len(chosen.unreachable)
-    }
+    old = json.loads(backend.to_str())
+    wanted, unreachable = missing(backend, old, target.tokens)
+    found: dict[str, Any] = {"missing": len(wanted), "unreachable": len(unreachable)}
+    content, appended = expand(old, source.vocabulary, wanted)
+    best = list(wanted)
     if documents is not None:
-        counts = usage(rebuilt(source.tokenizer, chosen.content), documents()).counts
-        ids = enumerate((each for each in chosen.appended), start=source.vocabulary.size)
-        saved = {a.target: counts[i] * max(1, len(a.cut) - 1) for i, a in ids if a.target is not None and counts[i]}
-        best = set(sorted(saved, key=lambda token_id: (-saved[token_id], token_id))[:size])
-        chosen = expand(backend, content, source.vocabulary, target.tokens, best)
-    if not chosen.appended:
+        counts = usage(rebuilt(source.tokenizer, content), documents()).counts
+        places = enumerate(appended, start=source.vocabulary.size)
+        saved = {a.piece: counts[i] * max(1, len(a.cut) - 1) for i, a in places if counts[i] and a.piece in wanted}
+        best = sorted(saved, key=lambda piece: (-saved[piece], wanted[piece]))
+        if size is not None:
+            fits = lambda n: len(expand(old, source.vocabulary, wanted, best[:n])[1]) <= size  # noqa: E731
+            best = best[: bisect_left(range(1, min(size, len(best)) + 1), True, key=lambda n: not fits(n))]
+        content, appended = expand(old, source.vocabulary, wanted, best)
+    if not appended:
         raise UserError("--expand: the source has every token of the target that the text needs; nothing to append")
-    tokenizer = rebuilt(source.tokenizer, chosen.content)
-    joining = sum(each.target not in best for each in chosen.appended)
-    found |= {
-        "appended": len(chosen.appended) - joining,
-        "joining": joining,
-        "unreachable": len(all_of_them.unreachable),
-    }
+    tokenizer = rebuilt(source.tokenizer, content)
+    found |= {"appended": len(appended), "joining": len(appended) - len(best)}
     if documents is not None:
         both = {"before": source.tokenizer, "after": tokenizer}
         found["text"] = {name: usage(each, documents()).report() for name, each in both.items()}
-    return Expansion(tokenizer, read_vocabulary(tokenizer), chosen.appended, found)
+    return Expansion(tokenizer, read_vocabulary(tokenizer), appended, found)
 
 
 def enlarge(

@@ -1,7 +1,7 @@
 """A tokenizer with more tokens, which cuts every text that has none of them as before."""
 
 import copy
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -26,24 +26,31 @@ class Appended(NamedTuple):
     cut: Cut
 
 
-class Expanded(NamedTuple):
-    """content: the new tokenizer.json, with the ids of the source and `appended` after them. unreachable: target ids
-    that no text would be cut into."""
+Wanted = dict[str, int]  # piece of the source's spelling -> the target's token
 
-    content: dict[str, Any]
-    appended: list[Appended]
-    unreachable: list[int]
+
+def missing(backend: Tokenizer, content: dict[str, Any], tokens: Iterable[Token]) -> tuple[Wanted, list[int]]:
+    """(the text tokens of a target vocabulary that a source tokenizer lacks, spelled as its pieces; those of them that
+    no text would be cut into, because it changes their text or parts it before its model sees it)."""
+    vocab, scheme = content["model"]["vocab"], read_scheme(content)
+    known = {piece for piece, _ in vocab} if isinstance(vocab, list) else set(vocab)
+    wanted: Wanted = {}
+    unreachable = []
+    for token in tokens:
+        piece = write_piece(token.surface, scheme) if token.surface is not None else None
+        if token.surface is None or token.kind != "text" or piece is None or piece in known or piece in wanted:
+            continue
+        if _reachable(backend, " " * bool(token.surface.word_start) + token.surface.text.decode()):
+            wanted[piece] = token.id
+        else:
+            unreachable.append(token.id)
+    return wanted, unreachable
 
 
 def expand(
-    backend: Tokenizer,
-    content: dict[str, Any],
-    source: Vocabulary,
-    tokens: Iterable[Token],
-    only: Collection[int] | None = None,
-) -> Expanded:
-    """Append the tokens of a target vocabulary that a source tokenizer (`backend`, its JSON `content`) has not; `only`
-    those, if given, and what they need.
+    content: dict[str, Any], source: Vocabulary, wanted: Wanted, chosen: Iterable[str] | None = None
+) -> tuple[dict[str, Any], list[Appended]]:
+    """(tokenizer.json, what is new) of a source tokenizer with the pieces `chosen` of `wanted`, or all, appended.
 
     - BPE: new merges after all of the source's. A new token is cut by the merges so far and its pieces are joined, two
       at a time, by merges of the lowest rank; what they pass through becomes a token too. So the source's cut comes
@@ -59,19 +66,7 @@ def expand(
     """
     content = copy.deepcopy(content)
     model, scheme = content["model"], read_scheme(content)
-    vocab = model["vocab"]
-    known = {piece for piece, _ in vocab} if isinstance(vocab, list) else set(vocab)
-    wanted: dict[str, int] = {}
-    unreachable = []
-    for token in tokens:
-        piece = write_piece(token.surface, scheme) if token.surface is not None else None
-        if token.kind != "text" or piece is None or piece in known or piece in wanted:
-            continue
-        if _reachable(backend, (" " if token.surface and token.surface.word_start else "") + _text(token)):
-            wanted[piece] = token.id
-        else:
-            unreachable.append(token.id)
-    chosen = [piece for piece, token_id in wanted.items() if only is None or token_id in only]
+    vocab, chosen = model["vocab"], list(wanted if chosen is None else chosen)
     added = {each["id"]: each["content"] for each in content["added_tokens"]}
     match model["type"]:
         case "BPE" if scheme.mark == "space":
@@ -90,12 +85,7 @@ def expand(
             vocab |= {each.piece: source.size + n for n, each in enumerate(appended)}
         case kind:
             raise UserError(f"--expand: the tokenizer of SOURCE ({kind}, {scheme.name}) cannot be expanded; replace it")
-    return Expanded(content, appended, unreachable)
-
-
-def _text(token: Token) -> str:
-    assert token.surface is not None
-    return token.surface.text.decode()
+    return content, appended
 
 
 def _reachable(backend: Tokenizer, text: str) -> bool:
@@ -106,7 +96,7 @@ def _reachable(backend: Tokenizer, text: str) -> bool:
     return backend.pre_tokenizer is None or len(backend.pre_tokenizer.pre_tokenize_str(changed)) == 1
 
 
-def _bpe(model: dict[str, Any], chosen: list[str], wanted: dict[str, int]) -> list[Appended]:
+def _bpe(model: dict[str, Any], chosen: list[str], wanted: Wanted) -> list[Appended]:
     merges = read_merges(model)
     cuts: dict[str, Cut] = {piece: (token_id,) for piece, token_id in model["vocab"].items()}
     appended: dict[str, Appended] = {}
@@ -137,7 +127,7 @@ def _bpe(model: dict[str, Any], chosen: list[str], wanted: dict[str, int]) -> li
 
 
 def _pair(
-    merges: Merges, left: list[str], cuts: dict[str, Cut], appended: dict[str, Appended], wanted: dict[str, int]
+    merges: Merges, left: list[str], cuts: dict[str, Cut], appended: dict[str, Appended], wanted: Wanted
 ) -> tuple[str, str] | None:
     """The next two pieces to join: into a token that is wanted anyway, else into any that the source has not, for a
     merge into one of the source's own tokens would change how its texts are cut."""
