@@ -89,3 +89,24 @@ def test_a_mistake_in_one_process_ends_all_with_a_line(house):
     assert second.strip().startswith("saltjax: ") and len(second.strip().split("\n")) == 1
     assert "process 1 of 2 ended: " in first and first.strip().endswith("; this one ends too")
     assert not (house.folder / "never").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_process_ends_the_other_and_a_tensor_axis_may_span_both(house):
+    run, settings = house.folder / "killed", ("steps=8", "checkpoint_every=2", "eval_every=0", "schedule=constant")
+    across = ("mesh.fsdp=1", "mesh.tensor=4")
+    two = house.start_two("killed", *settings, "steps=2000", *across)
+    while not (run / "metrics.jsonl").exists() or len(lines(run)) < 6:
+        assert all(process.poll() is None for process in two), ended(two)
+        time.sleep(0.001)
+    two[1].kill()
+    statuses, said = ended(two)
+    assert statuses[0] in (1, -signal.SIGABRT), said  # our line, or JAX's way where it waits at a barrier
+    assert statuses[0] != 1 or said[0].strip().endswith("start all again: they resume")
+    (*_, step) = checkpoint.steps(run / "checkpoints")
+    api.export(run, house.folder / "exported")
+    alone(house, house.folder / "one", *settings, f"steps={step}", "mesh.fsdp=1")
+    close(
+        {k: v for k, v in arrays(run, step).items() if "params" in k},
+        {k: v for k, v in arrays(house.folder / "one", step).items() if "params" in k},
+    )

@@ -88,7 +88,8 @@ def together() -> Iterator[None]:
 
     TPU pods, SLURM and Open MPI are found out by JAX; elsewhere the variables of `ENVIRONMENT` say it. An error inside
     is printed and ends this process at once (2 for a user's mistake, 130 for an interrupt, else 1), for Python's way
-    out would wait for the others; they are told, print a line and end with 2.
+    out would wait for the others; they are told, print a line and end with 2. A process that was killed tells nobody:
+    JAX notices, soon or after its 100 seconds, and the others end with 1 or by JAX's own hand.
 
     UserError: nothing says what the processes are; the others do not come.
     """
@@ -102,7 +103,7 @@ def together() -> Iterator[None]:
         yield
     except BaseException as error:
         left.set()
-        status = _last_words(error)
+        status = _last_words(error, client)
         _tell(client, f"process {here.process_id} of {here.num_processes} ended: {_line(error)}")
         _leave(status)
     client.wait_at_barrier("saltjax/done", PATIENCE * 1000)
@@ -133,12 +134,8 @@ def _join() -> None:
 def _watch(client: Any, left: threading.Event) -> None:
     """Ends this process when another one has failed. Runs in a thread: the main one may wait for the devices."""
     while not left.wait(LOOK):
-        try:
-            why = client.key_value_try_get(FAILED)
-        except jax.errors.JaxRuntimeError:  # nobody failed
-            continue
-        if not left.is_set():
-            print(f"saltjax: {why}; this one ends too", file=sys.stderr, flush=True)
+        if (why := _told(client)) and not left.is_set():
+            _say(f"{why}; this one ends too")
             _leave(2)
 
 
@@ -147,19 +144,37 @@ def _tell(client: Any, why: str) -> None:
         client.key_value_set(FAILED, why)
 
 
+def _told(client: Any) -> str | None:
+    try:
+        return client.key_value_try_get(FAILED)
+    except jax.errors.JaxRuntimeError:
+        return None
+
+
+def _say(line: str) -> None:
+    print(f"saltjax: {line}", file=sys.stderr, flush=True)
+
+
 def _leave(status: int) -> None:
     if distributed.global_state.process_id == 0:
         time.sleep(LINGER)
     os._exit(status)
 
 
-def _last_words(error: BaseException) -> int:
+def _last_words(error: BaseException, client: Any) -> int:
     """Print what a person should know of an error; its exit status."""
     if isinstance(error, UserError):
-        print(f"saltjax: {error}", file=sys.stderr, flush=True)
+        _say(str(error))
         return 2
     if isinstance(error, KeyboardInterrupt):
         return 130
+    if isinstance(error, jax.errors.JaxRuntimeError):  # maybe because another process has ended
+        time.sleep(LOOK)
+        if why := _told(client):
+            _say(f"{why}; this one ends too")
+            return 2
+        _say(f"JAX stopped ({_line(error)}); if a process was killed, start all again: they resume")
+        return 1
     traceback.print_exception(error)
     return 1
 

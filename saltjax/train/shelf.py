@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from types import TracebackType
 
+import jax
 from etils import epath
 
 from saltjax.errors import UserError
@@ -42,6 +43,8 @@ class Shelf:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if isinstance(error, jax.errors.JaxRuntimeError) and jax.process_count() > 1:
+            return  # maybe a process is gone: what is being written waits for it, and will never be whole
         self._closing.__exit__(kind, error, trace)
         if isinstance(error, OSError) and error.errno in FULL:
             raise UserError(f"{self._run.path}: the disk is full; {self.good}; free some space and resume") from error
