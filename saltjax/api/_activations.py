@@ -41,8 +41,6 @@ def opened(
     reading: Callable[..., None] | None,
 ) -> Opened:
     """Everything that can be wrong is checked before the weights are read. UserError."""
-    if not text:
-        raise UserError("give text by language: --text LANG=FILE...")
     if batch_size < 1 or (tokens is not None and tokens < 1):
         raise UserError(f"--batch-size {batch_size} and --tokens {tokens} must be at least 1")
     directory = locate(model)

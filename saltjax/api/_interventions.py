@@ -68,7 +68,7 @@ def neurons_intervene(
     bits_per_byte{plain, held, control}} (control: the mean of the draws), tasks{TASK{plain, held, controls[...]}}.
     Raises UserError.
     """
-    found, languages = read_neurons(Path(neurons)), by_language(text)
+    found, languages = read_neurons(Path(neurons)), by_language(text) if text else {}
     made = _made(tasks, found, languages, data, limit, hold, controls)
     directory = locate(model)
     if (fingerprint := model_fingerprint(directory)) != found.model_sha256:

@@ -48,7 +48,8 @@ def write_statistics(directory: Path, found: Mapping[str, Statistics], provenanc
     languages = {}
     for language, one in found.items():
         own = {"positive": one.positive, "mean": one.mean, "abs_mean": one.absolute_mean}
-        own |= {"low": one.low, "high": one.high} | {f"p{percent}": one.quantile(float(percent)) for percent in PERCENTS}
+        own |= {"low": one.low, "high": one.high}
+        own |= {f"p{percent}": one.quantile(float(percent)) for percent in PERCENTS}
         for name, values in own.items():
             arrays[f"{language}.{name}"] = np.ascontiguousarray(values, np.int64 if name == "positive" else np.float32)
         brackets = [one.sketch(layer).largest_bracket() for layer in range(len(one.low))]
@@ -59,6 +60,8 @@ def write_statistics(directory: Path, found: Mapping[str, Statistics], provenanc
 
 def read_neurons(directory: Path) -> Known:
     """Raises UserError: not written by `neurons find`, or damaged."""
+    if lacks := [name for name in (NEURONS, STATISTICS) if not (directory / name).is_file()]:
+        raise UserError(f"{directory / lacks[0]}: missing; {directory} is not what `saltjax neurons find` writes")
     try:
         record = json.loads((directory / NEURONS).read_text(encoding="utf-8"))
         shape = (len(record["sizes"]), max(record["sizes"]))
@@ -71,8 +74,6 @@ def read_neurons(directory: Path) -> Known:
                 for language in neurons
             }
         return Known(record["method"], record["point"], provenance["model_sha256"], neurons, values)
-    except FileNotFoundError as error:
-        raise UserError(f"{error.filename}: missing; {directory} is not what `saltjax neurons find` writes") from None
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, SafetensorError, OSError) as error:
         raise UserError(f"{directory}: damaged ({error}); run `saltjax neurons find` again") from None
 

@@ -38,7 +38,8 @@ def draw_overlap(path: Path, languages: Sequence[str], neurons: Bool[np.ndarray,
     """Jaccard similarity of the languages' sets as colour, the number of shared neurons as text."""
     both = shared(neurons)
     labels = [[f"{value:,}" for value in row] for row in both]
-    _matrix(path, [("neurons in common", jaccard(neurons), labels)], languages, ("", ""), "Jaccard similarity", (0, 1))
+    panel = ("neurons in common", jaccard(neurons), labels)
+    _matrix(path, [panel], languages, ("", ""), "Jaccard similarity", (0.0, 1.0))
 
 
 def draw_changes(

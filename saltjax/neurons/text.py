@@ -36,7 +36,9 @@ class Text(NamedTuple):
 
 
 def by_language(values: Sequence[str | Path]) -> dict[str, list[str]]:
-    """{language: its files} of LANG=FILE...; UserError for a value without language."""
+    """{language: its files} of LANG=FILE...; UserError for none, and for a value without language."""
+    if not values:
+        raise UserError("give text by language: --text LANG=FILE...")
     found: dict[str, list[str]] = {}
     for value in map(str, values):
         language, equals, path = value.partition("=")
