@@ -27,6 +27,7 @@ from saltjax.train.best import MEAN, NONE
 from saltjax.train.checkpoint import steps
 from saltjax.train.config import AdaptConfig, read_config
 from saltjax.train.elements import digests
+from saltjax.train.ema import SUFFIX
 from saltjax.train.loop import train
 from saltjax.train.mesh import check_batch, make_mesh
 from saltjax.train.meter import device_memory
@@ -81,7 +82,8 @@ def adapt(
     if settings.seq_len > decoder.max_positions:
         raise UserError(f"seq_len={settings.seq_len} is more than the {decoder.max_positions} positions of {model}")
     scored = {name: held_out(path, tokenizer, settings.seq_len) for name, path in held.items()}
-    if settings.keep_best not in (NONE, MEAN, *held):
+    scores_of = (*held, *(name + SUFFIX for name in held if settings.ema))
+    if settings.keep_best not in (NONE, MEAN, *scores_of):
         raise UserError(
             f"keep_best={settings.keep_best} is no held-out text; "
             f"give --valid {settings.keep_best}=FILE too, or keep_best=mean"
