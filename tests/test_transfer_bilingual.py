@@ -16,6 +16,9 @@ from saltjax.cli import main
 from saltjax.data.files import lines
 from saltjax.errors import UserError
 from saltjax.hub.tensors import open_checkpoint
+from saltjax.transfer.folds import folds
+from saltjax.transfer.problem import pose
+from saltjax.transfer.surgery import open_patient
 from saltjax.vocab.alignment import aligned_words
 from saltjax.vocab.dictionary import read_dictionary
 from saltjax.vocab.overlap import match
@@ -248,6 +251,17 @@ def test_a_dictionary_makes_anchors_that_are_copied_and_counted(room, tmp_path, 
     for de, en in found.items():
         assert (new[new_tokenizer.vocab[de]] == source[old_tokenizer.vocab[en]]).all()
     assert (new[new_tokenizer.vocab["in"]] == source[old_tokenizer.vocab["Ġin"]]).all()  # spelled alike goes first
+
+
+def test_guessed_anchors_are_not_held_out(room):
+    """Their source rows are no ground truth."""
+    source, target = (open_patient(room / name) for name in ("llm", "plm"))
+    pairs = read_dictionary(lines(room / "en-de.txt"), "en-de.txt")
+    problem = pose(source.vocabulary, target.vocabulary, target.embedding(), "plm", fuzzy=True, pairs=pairs)
+    guessed = problem.overlap.translated | problem.overlap.fuzzy
+    assert problem.overlap.translated and problem.overlap.fuzzy
+    held = {int(u) for fold in folds(problem) for u in problem.anchors_target[fold]}
+    assert len(held) > 50 and not held & guessed
 
 
 def test_dictionary_files(tmp_path):

@@ -43,13 +43,16 @@ def held_out(problem: Problem, anchors: Int[np.ndarray, " n"]) -> Problem:
 def folds(problem: Problem, most: int = MOST, seed: int = 0) -> Iterator[Int[np.ndarray, " n"]]:
     """Positions of the anchors to hold out, a fold at a time; no source row is in two folds.
 
-    At most `most` anchors in all, drawn with `seed`, one for each source row, in as few folds of one size (so that
+    At most `most` anchors in all, drawn with `seed`, one for each source row and none that a dictionary or fuzzy
+    matching guessed (its source row need not be the right answer), in as few folds of one size (so that
     what is compiled for the first serves all) as keep each below a quarter of the anchors; a few are left over. Depends
     on the anchors' order and the seed alone.
 
     Raises UserError for fewer than eight source rows.
     """
-    _, first = np.unique(problem.anchors_source, return_index=True)
+    guessed = problem.overlap.translated | problem.overlap.fuzzy
+    sure = np.flatnonzero([token_id not in guessed for token_id in problem.anchors_target.tolist()])
+    first = sure[np.unique(problem.anchors_source[sure], return_index=True)[1]]
     if len(first) < 2 * SHARE:
         raise UserError(f"{len(first)} anchors are too few to hold some out: scores need {2 * SHARE} or more")
     drawn = np.random.default_rng(seed).permutation(first)[:most]
