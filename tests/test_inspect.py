@@ -43,7 +43,7 @@ def scored(room):
 
 def test_scores_of_every_table(room, scored):
     assert set(scored["scores"]) == set(scored["head_scores"]) == set(scored["step0"]) == set(METHODS)
-    values = [s["r2"] for s in scored["scores"].values()]
+    values = [s["mrr"] for s in scored["scores"].values()]
     assert values == sorted(values, reverse=True)
     assert scored["scores"]["kernel-ridge"]["r2"] != scored["head_scores"]["kernel-ridge"]["r2"]
     assert (room / "bars.png").read_bytes()[:4] == b"\x89PNG"
@@ -76,7 +76,7 @@ def test_auto_takes_the_best_and_says_why(room):
     record = api.transfer(room / "llm", room / "plm", room / "auto", method="auto", aux=room / "words.vec")
     scores = record["auto"]["scores"]
     assert record["method"] == record["settings"]["method"] == max(scores, key=scores.get)
-    assert f"R2 {max(scores.values()):.3f}" in record["auto"]["why"]
+    assert f"rank {max(scores.values()):.3f}" in record["auto"]["why"]
     assert {"salt", "focus", "kernel-ridge", "mean"} <= set(scores) and "transtokens" in record["auto"]["skipped"]
     with pytest.raises(UserError, match="--method auto"):
         api.transfer(room / "llm", room / "plm", room / "no", method="auto", options={"noise": 1})

@@ -21,23 +21,23 @@ def auto(
     table: Shaped[np.ndarray, "vs hs"],
     done: Callable[[str], None] = lambda name: None,
 ) -> tuple[str, dict[str, Any]]:
-    """(method, record{why, scores{METHOD: R2}, skipped{METHOD: why not}}): that of the highest held-out R2 on the
-    source's input embedding, of all methods whose material is there.
+    """(method, record{why, scores{METHOD: mrr}, skipped{METHOD: why not}}) of all methods whose material is there.
 
-    R2 and not a cosine, as the length of a row matters as much as its direction (docs/scores.md). Raises UserError for
-    too few anchors.
+    Taken is the one whose rows of the source's input embedding have the true row nearest: the highest mean reciprocal
+    rank on held-out tokens, the score that says most about the loss after training (docs/scores.md). Raises UserError
+    for too few anchors.
     """
     found, _, skipped = score(problem, initialisers(METHODS, material), table, seed=material.seed, done=done)
     if not found:
         raise UserError("--method auto: no method could be scored; " + "; ".join(skipped.values()))
     best, *others = found
     low, high = found[best]["interval"][CRITERION]
-    why = f"of {len(found)} methods it explains most of the variance of {found[best]['n']:,} held-out source rows: "
-    why += f"R2 {found[best][CRITERION]:.3f} (95 %: {low:.3f} to {high:.3f})"
+    why = f"of {len(found)} methods it comes nearest to {found[best]['n']:,} held-out source rows: "
+    why += f"mean reciprocal rank {found[best][CRITERION]:.3f} (95 %: {low:.3f} to {high:.3f})"
     if others:
         behind = found[others[0]]["behind"]
         low, high = behind["interval"]
-        why += f"; {others[0]} explains {behind['difference']:.3f} less ({low:.3f} to {high:.3f})"
+        why += f"; {others[0]} has {behind['difference']:.3f} less ({low:.3f} to {high:.3f})"
     values = {name: scores[CRITERION] for name, scores in found.items()}
     return best, {"why": why, "scores": values, "skipped": skipped}
 

@@ -24,3 +24,10 @@ def leave_one_out(
         inverse_rows = vectors @ (shrunk[:, None] * turned)
         inverse_rows -= np.outer(inverse_ones, inverse_rows.sum(axis=0) / total)
         yield inverse_rows / diagonal[:, None]
+
+
+def mean_reciprocal_rank(predicted: Float[np.ndarray, "s h"], rows: Float[np.ndarray, "s h"]) -> float:
+    """Mean of 1 / rank of each row among all rows, by cosine to what was predicted for it; float32."""
+    unit = lambda x: (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-30)).astype(np.float32)  # noqa: E731
+    similar = unit(predicted) @ unit(rows).T
+    return float(np.mean(1 / (similar >= np.diagonal(similar)[:, None]).sum(axis=1)))
