@@ -95,7 +95,7 @@ def together() -> Iterator[None]:
     """
     _join()
     here = distributed.global_state
-    client = here.client
+    client: Any = here.client
     left = threading.Event()
     watching = threading.Thread(target=_watch, args=(client, left), daemon=True)
     watching.start()
