@@ -56,16 +56,18 @@ class House:
         )
 
     def start_two(
-        self, run: str, *settings: str, devices: int = 2, second: tuple[str, ...] = ()
+        self, run: str, *settings: str, devices: int = 2, own: dict[int, tuple[str, ...]] | None = None
     ) -> list[subprocess.Popen]:
-        """Two processes of one run with some devices each; the second may have settings of its own."""
+        """Two processes of one run with some devices each; `own` gives one of them settings of its own."""
         with socket.socket() as free:
             free.bind(("localhost", 0))
             address = f"localhost:{free.getsockname()[1]}"
         started = []
-        for process, own in enumerate(((), second)):
+        for process in (0, 1):
             who = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": str(process)}
-            started.append(self.start(run, "--distributed", *settings, *own, devices=devices, **who))
+            started.append(
+                self.start(run, "--distributed", *settings, *(own or {}).get(process, ()), devices=devices, **who)
+            )
         return started
 
 

@@ -82,12 +82,14 @@ def test_a_signal_to_one_stops_all_after_the_same_step_and_any_topology_goes_on(
     assert lines(run) == lines(together[0])
 
 
-def test_a_mistake_in_one_process_ends_all_with_a_line(house):
-    two = house.start_two("never", *SETTINGS, second=("data=[{path: nowhere.txt}]",))
-    statuses, (first, second) = ended(two)
-    assert statuses == [2, 2]
-    assert second.strip().startswith("saltjax: ") and len(second.strip().split("\n")) == 1
-    assert "process 1 of 2 ended: " in first and first.strip().endswith("; this one ends too")
+@pytest.mark.parametrize("who", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_mistake_in_one_process_ends_all_with_a_line(house, who):
+    two = house.start_two("never", *SETTINGS, own={who: ("data=[{path: nowhere.txt}]",)})
+    statuses, said = ended(two)
+    assert statuses == [2, 2], said
+    mine, other = said[who].strip(), said[1 - who].strip()
+    assert mine.startswith("saltjax: ") and "\n" not in mine
+    assert f"process {who} of 2 ended: " in other and other.endswith("; this one ends too")
     assert not (house.folder / "never").exists()
 
 
