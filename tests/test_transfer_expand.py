@@ -8,16 +8,19 @@ import numpy as np
 import pytest
 import zoo
 import zoo_plms
-from transformers import AutoConfig, AutoTokenizer
+from tokenizers import Tokenizer, models, normalizers
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
 
 from saltjax import api
 from saltjax.cli import main
 from saltjax.errors import UserError
 from saltjax.hub.tensors import open_checkpoint
 from saltjax.transfer.surgery import open_patient
+from saltjax.vocab.expand import expand
 from saltjax.vocab.scheme import Scheme
 from saltjax.vocab.surface import Surface, read_piece, write_piece
 from saltjax.vocab.unigram import Unigram
+from saltjax.vocab.vocabulary import read_vocabulary
 
 torch = pytest.importorskip("torch")
 ENGLISH, GERMAN = zoo.sentences("en"), zoo.sentences("de")
@@ -225,6 +228,18 @@ def test_what_cannot_be_expanded_is_said(grown, room, tmp_path):
         with pytest.raises(UserError, match=message):
             api.transfer(source, target, tmp_path / "out", method="fvt", **choice)
         assert not (tmp_path / "out").exists()
+
+
+def test_new_merges_write_no_token_of_the_source():
+    """A source may hold a token that its merges never reach; a new merge into it would change the source's texts."""
+    vocab = {piece: n for n, piece in enumerate(["▁", "a", "b", "c", "d", "ab", "abc"])}
+    source = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE(vocab, [("a", "b")])))
+    source.backend_tokenizer.normalizer = normalizers.Replace(" ", "▁")
+    content = json.loads(source.backend_tokenizer.to_str())
+    content, appended = expand(content, read_vocabulary(source), {"abcd": 7})
+    assert [(each.piece, each.target, each.cut) for each in appended] == [("cd", None, (3, 4)), ("abcd", 7, (5, 3, 4))]
+    new = Tokenizer.from_str(json.dumps(content))
+    assert new.encode("abcabcd").tokens == ["ab", "c", "abcd"]
 
 
 def test_pieces_are_written_as_they_are_read():

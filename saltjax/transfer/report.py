@@ -93,6 +93,8 @@ def describe_vocabulary(vocabulary: Vocabulary) -> dict[str, Any]:
 def write_card(path: Path, record: Mapping[str, Any]) -> None:
     """A model card: what the weights are, what they come from, and what they are not."""
     tokens, settings = record["tokens"], record["settings"]
+    expanded = "expansion" in record
+    part = f"{record['expansion']['appended']:,} tokens" if expanded else "the vocabulary"
     k = record["k"] or {"median": "-", "p90": "-", "max": "-"}
     path.write_text(
         f"""---
@@ -100,10 +102,10 @@ library_name: transformers
 tags: [saltjax, vocabulary-transfer]
 ---
 
-# {settings["source"]} with the vocabulary of {settings["target"]}
+# {settings["source"]} with {part} of {settings["target"]}
 
 The weights are those of `{settings["source"]}`, bit for bit, but for the input embedding, the output head and its
-bias, which were given the vocabulary of `{settings["target"]}` by
+bias, which were given {part} of `{settings["target"]}`{" after their own" if expanded else ""} by
 `saltjax transfer --method {settings["method"]}` (saltjax {saltjax.__version__}).
 
 **It has not been trained since.** Adapt it on text of the target language before use (`saltjax adapt`).
