@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -38,8 +39,10 @@ def make_mesh(config: MeshConfig = MeshConfig(), devices: Sequence[jax.Device] |
     used = math.prod(sizes)
     if used < len(devices) and jax.process_count() > 1:
         raise UserError(f"mesh {wanted} uses {used} of {len(devices)} devices; with several processes it must use all")
-    if used == len(devices):  # neighbours in the mesh are neighbours in the network
-        return jax.make_mesh(tuple(sizes), AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
+    if used == len(devices):
+        # Neighbours in the mesh are neighbours in the network, as with `jax.make_mesh`, which however would not let two
+        # axes of the mesh share one of the network's (except on v5e).
+        devices = mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True).ravel().tolist()
     return Mesh(np.array(devices[:used]).reshape(sizes), AXES, axis_types=(AxisType.Auto,) * 3)
 
 
