@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float
 from saltjax.models.config import DecoderConfig
 from saltjax.models.norms import Norm
 from saltjax.models.parameters import bias, plus, weight
+from saltjax.models.product import product
 from saltjax.models.rope import Turn, rotate
 
 BELOW = -1e30  # the score of what is not seen
@@ -85,7 +86,7 @@ class Attention(nnx.Module):
         """Queries, keys and values of x, the first two normed and rotated where the model does so."""
 
         def heads(w: nnx.Param, b: nnx.Param | None, norm: Norm | None, turn: Turn | None) -> Array:
-            y = plus(jnp.einsum("btd,dhk->bthk", x, w[...].astype(x.dtype)), b)
+            y = plus(product(x, w[...]), b)
             y = y if norm is None else norm(y)
             return y if turn is None else rotate(y, turn)
 
@@ -103,4 +104,4 @@ class Attention(nnx.Module):
         """What the queries find among the values, as it goes into the residual stream."""
         scale, softcap = self.config.attention_scale, self.config.attention_softcap
         mixed = attend(query, key, value, mask, scale=scale, softcap=softcap)
-        return plus(jnp.einsum("bthk,hkd->btd", mixed, self.o[...].astype(mixed.dtype)), self.o_bias)
+        return plus(product(mixed, self.o[...], inputs=2), self.o_bias)

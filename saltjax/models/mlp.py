@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from saltjax.models.config import DecoderConfig
 from saltjax.models.parameters import bias, plus, weight
+from saltjax.models.product import product
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "silu": jax.nn.silu,
@@ -42,9 +43,8 @@ class Mlp(nnx.Module):
 
     def __call__(self, x: Float[Array, "b t d"]) -> tuple[Float[Array, "b t d"], Neurons]:
         act = ACTIVATIONS[self.activation]
-        up = plus(x @ self.up[...].astype(x.dtype), self.up_bias)
-        pre = up if self.gate is None else plus(x @ self.gate[...].astype(x.dtype), self.gate_bias)
+        up = plus(product(x, self.up[...]), self.up_bias)
+        pre = up if self.gate is None else plus(product(x, self.gate[...]), self.gate_bias)
         post = act(pre)
-        product = post if self.gate is None else post * up
-        y = plus(product @ self.down[...].astype(x.dtype), self.down_bias)
-        return y, Neurons(pre, post, product)
+        inner = post if self.gate is None else post * up
+        return plus(product(inner, self.down[...]), self.down_bias), Neurons(pre, post, inner)

@@ -64,6 +64,8 @@ def _low_rank(operation: Any, operands: list[Any]) -> list[Any] | None:
     if not any(isinstance(x, LowRank) for x in operands):
         return None
     name, settings = operation.primitive.name, operation.params
+    if name == "custom_vjp_call":  # `models.product`: what it is made of, so that adapters are differentiated as such
+        return [_evaluate(settings["call_jaxpr"].jaxpr, settings["call_jaxpr"].consts, operands)]
     if name == "convert_element_type":
         return [LowRank(*(x.astype(settings["new_dtype"]) for x in operands[0]))]
     if name == "dot_general":
