@@ -97,7 +97,7 @@ def plan(decoder: DecoderConfig, config: AdaptConfig, devices: Sequence[Any]) ->
 
 
 def _compiled(step: jax.stages.Lowered) -> tuple[Any, int]:
-    """The program, or None and the bytes of temporaries that the compiler found too many for the chip."""
+    """The program, or None and the bytes on a chip that the compiler found too many."""
     try:
         return step.compile(), 0
     except JaxRuntimeError as error:
@@ -108,16 +108,11 @@ def _compiled(step: jax.stages.Lowered) -> tuple[Any, int]:
 
 
 def _memory(program: Any, needed: int, state: State, limit: float | None) -> dict[str, Any]:
-    """Bytes on one chip. The state is donated: what comes out lies where it came in, but for a few scalars."""
+    """Bytes on one chip: of the state, and of all that lives at the worst moment, the state among it (donated, so that
+    what comes out lies where it came in). The compiler refuses what is more than `limit`."""
     parts = {"parameters": _share(state.params), "optimizer": _share(state.opt_state)}
-    if program is None:
-        arguments, temporaries, rest = sum(parts.values()), needed, 0
-    else:
-        found = program.memory_analysis()
-        arguments, temporaries = found.argument_size_in_bytes, found.temp_size_in_bytes
-        rest = found.output_size_in_bytes - found.alias_size_in_bytes + found.generated_code_size_in_bytes
-    total = arguments + temporaries + rest
-    return {**parts, "arguments": arguments, "temporaries": temporaries, "rest": rest, "total": total, "limit": limit}
+    total = program.memory_analysis().peak_memory_in_bytes if program else max(needed, sum(parts.values()))
+    return {**parts, "temporaries": total - sum(parts.values()), "total": total, "limit": limit}
 
 
 def _share(tree: Any) -> int:
