@@ -19,7 +19,7 @@ from saltjax.hub.directory import whole_directory
 NOISE, SPAN = 0.15, 3
 SENTINELS = 32
 SCALE = 0.3  # of the rows at the start: with the head's factor 1 / sqrt(d), logits of about that size
-TOKENIZER_LINES = 2_000
+TOKENIZER_LINES = 1_000
 
 
 def make_t5(out: Path, text: Path, size: Model) -> Path:
