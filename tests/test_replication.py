@@ -54,7 +54,8 @@ def test_every_arm_is_measured(work):
     both = [("bert", method, seed) for method in ("gaussian", "salt") for seed in (0, 1)]
     assert found == sorted([*both, ("bert", OWN, 0), ("gpt", "gaussian", 0), ("t5", "gaussian", 0)])
     for one in records:
-        assert set(one["bits_per_byte"]) == {"de", "en"}
+        assert set(one["bits_per_byte"]) == {"de", "en"} == set(one["unknown"])
+        assert all(0 <= unknown <= tokens and tokens > 10 for unknown, tokens in one["unknown"].values())
         for curve in one["bits_per_byte"].values():
             assert [step for step, _ in curve] == [0, 1, 2] and all(1 < value < 20 for _, value in curve)
     (a, b) = (one["bits_per_byte"]["de"] for one in records if (one["plm"], one["method"]) == ("bert", "salt"))
@@ -90,6 +91,7 @@ def test_results_come_from_the_records_alone(work, tmp_path):
         written = doc.read_text()
         assert written.count("### de") == written.count(results.BEGIN) == 1 and "Which claims held" in written
         assert "| de | gaussian | t5 |" in written and "rank correlation" in written
+        assert "(English, t5)" in written
     assert (tmp_path / "replication.png").read_bytes().startswith(b"\x89PNG")
     one = json.loads((work / "arms/de.bert.salt.0.json").read_text())["bits_per_byte"]["de"][-1][1]
     two = json.loads((work / "arms/de.bert.salt.1.json").read_text())["bits_per_byte"]["de"][-1][1]

@@ -80,25 +80,24 @@ def _record(arm: Arm, given: Givens, setting: Setting, work: Path) -> dict[str, 
     run = work / "run"
     shutil.rmtree(run, ignore_errors=True)  # of an arm that was interrupted
     model, transferred = (given.llm, {}) if arm.method == OWN else _transferred(arm, given, work / "model")
+    texts = {arm.language: given.texts.valid, "en": given.english}
     adapted = api.adapt(
         model,
         run,
         text=[given.texts.train],
-        valid=[f"{arm.language}={given.texts.valid}", f"en={given.english}"],
+        valid=[f"{name}={text}" for name, text in texts.items()],
         overrides=[f"{key}={value}" for key, value in _overrides(arm, setting, work).items()],
     )
     if adapted["interrupted"]:
         raise KeyboardInterrupt
     scored = [(line["step"], line["bits_per_byte"]) for line in metrics.read(run / "metrics.jsonl") if _scored(line)]
-    curves = {name: [(step, scores[name]) for step, scores in scored] for name in (arm.language, "en")}
-    tokens, unknown = _counted(given.texts.valid, model)
+    curves = {name: [(step, scores[name]) for step, scores in scored] for name in texts}
     shutil.rmtree(run)
     return {
         **asdict(arm),
         "setting": setting.name,
         "bits_per_byte": curves,
-        "valid_tokens": tokens,
-        "valid_unknown": unknown,
+        "unknown": {name: _unknown(text, model) for name, text in texts.items()},
         "transfer": {key: transferred.get(key) for key in ("tokens", "anchors", "k", "seconds", "warnings")},
         "tokens_per_second": adapted["tokens_per_second"],
         "seconds": round(time.perf_counter() - began, 2),
@@ -132,9 +131,9 @@ def _scored(line: dict[str, Any]) -> bool:
     return "bits_per_byte" in line
 
 
-def _counted(text: Path, model: Path) -> tuple[int, int]:
-    """How many tokens the held-out text has, and how many of them are unknown: text that is lost, which flatters."""
+def _unknown(text: Path, model: Path) -> tuple[int, int]:
+    """(unknown tokens, all tokens) of a held-out text: what is unknown is lost, which flatters."""
     tokenizer = load_tokenizer(model)
     encodings = tokenizer.backend_tokenizer.encode_batch(list(documents(text)), add_special_tokens=False)
     ids = [number for one in encodings for number in one.ids]
-    return len(ids), ids.count(tokenizer.unk_token_id) if tokenizer.unk_token_id is not None else 0
+    return ids.count(tokenizer.unk_token_id) if tokenizer.unk_token_id is not None else 0, len(ids)

@@ -8,6 +8,7 @@ when it does not exist), and the picture beside it.
 
 import argparse
 import json
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -31,8 +32,9 @@ def write_results(work: Path, doc: Path | None = None) -> Path:
     lines = [*_head(records, languages), ""]
     for language in languages:
         lines += [f"### {language}", "", *_language(records, language, methods), ""]
-    lines += [*_paired(records, methods), "", *_plms(records, languages), "", *_scores(work, records, languages)]
-    text = "\n".join(lines).rstrip() + "\n"
+    for part in (_paired(records, methods), _plms(records, languages), _scores(work, records, languages)):
+        lines += [*part, ""]
+    text = re.sub("\n{3,}", "\n\n", "\n".join(lines)).rstrip() + "\n"
     (work / "results.md").write_text(text, encoding="utf-8")
     picture = curves(work / "curves.png", records, methods)
     if doc:
@@ -59,11 +61,14 @@ def _hours(records: Sequence[Record]) -> str:
 
 
 def _unknown(records: Sequence[Record], language: str) -> str:
-    found = {}
-    for one in records:
-        if one["language"] == language and one["method"] != OWN:
-            found[one["plm"]] = f"{one['valid_unknown']} of {one['valid_tokens']} ({one['plm']})"
-    return f"Unknown among the held-out text's tokens: {', '.join(found.values())}." if found else ""
+    """Of the held-out texts, with each PLM's vocabulary."""
+    found = {
+        f"{unknown} of {tokens} ({'English' if text == 'en' else text}, {one['plm']})": None
+        for one in records
+        if one["language"] == language and one["method"] != OWN
+        for text, (unknown, tokens) in one["unknown"].items()
+    }
+    return f"Unknown tokens in held-out text, which flatter: {', '.join(found)}."
 
 
 def _language(records: Sequence[Record], language: str, methods: Sequence[str]) -> Iterator[str]:
@@ -88,10 +93,10 @@ def _language(records: Sequence[Record], language: str, methods: Sequence[str]) 
 def _faster(ours: dict[int, Record], baseline: dict[int, Record]) -> str:
     found = [speedup(ours[seed], baseline[seed]) for seed in ours if seed in baseline]
     reached = [one for one in found if one is not None]
-    if not found:
-        return ""
-    never = f" ({len(found) - len(reached)} of {len(found)} never)" if len(reached) < len(found) else ""
-    return (f"{np.mean(reached):.2f}×" if reached else "") + never
+    parts = [] if not reached else ["there at step 0" if np.isinf(reached).all() else f"{np.mean(reached):.2f}×"]
+    if len(reached) < len(found):
+        parts.append(f"never in {len(found) - len(reached)} of {len(found)}")
+    return ", ".join(parts)
 
 
 def _paired(records: Sequence[Record], methods: Sequence[str]) -> Iterator[str]:
@@ -101,12 +106,16 @@ def _paired(records: Sequence[Record], methods: Sequence[str]) -> Iterator[str]:
     for other in methods:
         cells = [differences(records, "salt", other, name, step) for name, step in ((None, 0), (None, -1), ("en", -1))]
         if other != "salt" and cells[0]:
-            first, last, english = (f"{np.mean(values):+.3f} ± {interval(values):.3f}" for values in cells)
+            first, last, english = (_difference(values) for values in cells)
             wins = f"{sum(value < 0 for value in cells[1])} of {len(cells[1])}"
             yield _row([other, first, last, wins, english, str(len(cells[1]))])
     yield ""
     yield "Differences in bits per byte, paired by language and seed (below zero: SALT is better), with the 95 %"
     yield "interval of their mean by Student's t, which takes the pairs for independent."
+
+
+def _difference(values: Sequence[float]) -> str:
+    return f"{np.mean(values):+.3f}" + (f" ± {interval(values):.3f}" if len(values) > 1 else "")
 
 
 def _plms(records: Sequence[Record], languages: Sequence[str]) -> Iterator[str]:

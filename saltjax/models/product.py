@@ -5,7 +5,10 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
 from jaxtyping import Array, Float
+
+Kept = tuple[Array | None, Array | None]
 
 
 def product(x: Float[Array, "..."], weight: Float[Array, "..."], inputs: int = 1) -> Float[Array, "..."]:
@@ -24,15 +27,24 @@ def _product(x: Array, weight: Array, inputs: int) -> Array:
     return _over(x, range(x.ndim - inputs, x.ndim), weight, range(inputs))
 
 
-def _forward(x: Array, weight: Array, inputs: int) -> tuple[Array, tuple[Array, Array]]:
-    return _product(x, weight, inputs), (x, weight)
+def _forward(x: CustomVJPPrimal, weight: CustomVJPPrimal, inputs: int) -> tuple[Array, Kept]:
+    """What no gradient is asked for (a frozen weight) costs no product and keeps nothing for one."""
+    kept = x.value if weight.perturbed else None, weight.value if x.perturbed else None
+    return _product(x.value, weight.value, inputs), kept
 
 
-def _backward(inputs: int, kept: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+def _backward(inputs: int, kept: Kept, gradient: Array | SymbolicZero) -> Kept:
     x, weight = kept
-    tokens = range(x.ndim - inputs)
-    to_x = _over(gradient, range(len(tokens), gradient.ndim), weight, range(inputs, weight.ndim))
-    return to_x, _over(x, tokens, gradient, tokens)
+    if isinstance(gradient, SymbolicZero):
+        return None, None
+    to_x = to_weight = None
+    if weight is not None:
+        outputs = range(gradient.ndim - (weight.ndim - inputs), gradient.ndim)
+        to_x = _over(gradient, outputs, weight, range(inputs, weight.ndim))
+    if x is not None:
+        tokens = range(x.ndim - inputs)
+        to_weight = _over(x, tokens, gradient, tokens)
+    return to_x, to_weight
 
 
 def _over(a: Array, a_axes: Sequence[int], b: Array, b_axes: Sequence[int]) -> Array:
@@ -41,4 +53,4 @@ def _over(a: Array, a_axes: Sequence[int], b: Array, b_axes: Sequence[int]) -> A
     return jax.lax.dot_general(a, b, ((tuple(a_axes), tuple(b_axes)), ((), ())), precision=precision)
 
 
-_product.defvjp(_forward, _backward)
+_product.defvjp(_forward, _backward, symbolic_zeros=True)
