@@ -97,7 +97,7 @@ def test_what_neurons_are_held_at(tmp_path):
         with pytest.raises(UserError, match=f"--values {how} is not known; there are zero, mean, p5"):
             values(known, "de", how)
     neurons = np.random.default_rng(0).random((2, 2, 3)) < 0.5
-    write_neurons(tmp_path, "lape", "pre", ["a", "b"], neurons)
+    write_neurons(tmp_path, "lape", "pre", ["a", "b"], neurons, {})
     with pytest.raises(UserError, match=r"stats.safetensors: missing"):
         read_neurons(tmp_path)
     record = json.loads((tmp_path / "neurons.json").read_text())

@@ -12,10 +12,11 @@ from neuronal import LANGUAGES, activations, files, prepared
 from saltjax.errors import UserError
 from saltjax.models.decoder import tapped
 from saltjax.models.tap import Tap
-from saltjax.neurons.compare import by_layer, control, jaccard, shared
+from saltjax.neurons.compare import by_layer, jaccard, shared
 from saltjax.neurons.lape import entropy, lape
 from saltjax.neurons.methods import find
 from saltjax.neurons.text import split
+from saltjax.train.neuronsets import control
 
 
 def plain_lape(probability, rate, filter_rate, bar_rate):

@@ -1,3 +1,5 @@
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,6 +8,7 @@ from safetensors.numpy import save_file
 
 from saltjax.errors import UserError
 from saltjax.train.elements import digests
+from saltjax.train.neuronsets import chosen
 from saltjax.train.sharding import leaves
 from saltjax.train.trainable import count, merge, select, trainable
 
@@ -144,3 +147,72 @@ def test_files_of_elements_are_told_apart_by_their_content(tmp_path):
     assert first != second and len(first) == 64 and digests(["full", "lora"]) == []
     with pytest.raises(UserError, match="none: cannot be read"):
         digests([f"elements:{tmp_path}/none"])
+
+
+def neurons_file(path, layers=4, size=3) -> str:
+    """A neurons.json like that of `neurons find`: two neurons of `de`, one of `vi`, none of `en`."""
+    sets = {"de": {"0": [2], "3": [0]}, "vi": {"1": [1]}, "en": {}}
+    record = {"method": "lape", "point": "post", "sizes": [size] * layers, "languages": sets}
+    path.write_text(json.dumps(record | {"provenance": {"model_sha256": "abc"}}))
+    return str(path)
+
+
+def test_the_neurons_of_a_language_are_columns_of_gate_and_up_and_rows_of_down(tmp_path):
+    params = tree()
+    params["layers"]["mlp"] |= {"gate": jnp.ones((4, 2, 3)), "up_bias": jnp.ones((4, 3)), "down_bias": jnp.ones((4, 2))}
+    file = neurons_file(tmp_path / "neurons.json")
+    for spec, pairs in (
+        (f"neurons:{file}@de", {(0, 2), (3, 0)}),
+        (f"neurons:{tmp_path}@de,vi", {(0, 2), (3, 0), (1, 1)}),
+    ):
+        mask = trainable(params, spec)
+        moved = dict(leaves(merge(params, {path: x + 1000 for path, x in select(params, mask).items()}, mask)))
+        learning = 0
+        for path, x in leaves(params):
+            chosen = np.zeros(x.shape, bool)
+            for layer, neuron in pairs:
+                if path.endswith(("gate", "up", "up_bias")):
+                    chosen[layer, ..., neuron] = True
+                elif path.endswith("down"):
+                    chosen[layer, neuron] = True
+            np.testing.assert_array_equal(moved[path], np.asarray(x) + 1000.0 * chosen, err_msg=path)
+            learning += chosen.sum()
+        assert count(params, mask) == learning == 7 * len(pairs)
+
+
+def test_a_control_has_as_many_other_neurons_in_each_layer(tmp_path):
+    shapes = {"layers.mlp.up": (4, 2, 30)}
+    file = neurons_file(tmp_path / "neurons.json", size=30)
+    own, draws = chosen(f"{file}@de", shapes), [chosen(f"{file}@random:de:{i}", shapes) for i in range(3)]
+    assert (chosen(f"{file}@random:de", shapes) == draws[0]).all() and (draws[1] != draws[2]).any()
+    for draw in draws:
+        assert (draw.sum(1) == own.sum(1)).all() and not (draw & own).any()
+
+
+@pytest.mark.parametrize(
+    ("choice", "says"),
+    [
+        ("@fr", "there are no neurons of 'fr'; there are those of de, vi, en"),
+        ("@en", "en has no neuron of its own; find more of them with a larger --rate"),
+        ("", "write FILE@LANG"),
+        ("@random:de:x", "the number of a draw is whole, as in random:de:1"),
+    ],
+)
+def test_mistakes_in_a_choice_of_neurons(tmp_path, choice, says):
+    file = neurons_file(tmp_path / "neurons.json")
+    with pytest.raises(UserError, match=says):
+        trainable(tree(), f"neurons:{file}{choice}")
+
+
+def test_neurons_of_another_model_are_refused(tmp_path):
+    file = neurons_file(tmp_path / "neurons.json", size=5)
+    with pytest.raises(UserError, match="4 layers of 5 neurons, but the model has 4 of 3; they were found in another"):
+        trainable(tree(), f"neurons:{file}@de")
+    with pytest.raises(UserError, match="none: missing"):
+        trainable(tree(), f"neurons:{tmp_path / 'none'}@de")
+    (tmp_path / "neurons.json").write_text('{"sizes": [3]}')
+    with pytest.raises(UserError, match="damaged"):
+        trainable(tree(), f"neurons:{file}@de")
+    experts = {"layers": {"moe": {"up": jnp.ones((2, 2, 2, 3))}}}
+    with pytest.raises(UserError, match="mixture of experts"):
+        trainable(experts, f"neurons:{neurons_file(tmp_path / 'n')}@de")

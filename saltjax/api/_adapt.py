@@ -31,6 +31,7 @@ from saltjax.train.ema import SUFFIX
 from saltjax.train.loop import train
 from saltjax.train.mesh import check_batch, make_mesh
 from saltjax.train.meter import device_memory
+from saltjax.train.neuronsets import origins
 from saltjax.train.processes import agreed, batch_part, primary
 from saltjax.train.run import Run, create, is_run, resolved, resume, stored_dtypes
 from saltjax.train.sharding import param_shardings
@@ -105,6 +106,8 @@ def adapt(
     }
     if masks := digests(settings.specs):
         inputs["elements_sha256"] = masks
+    if neurons := origins(settings.specs):
+        inputs["neurons"] = neurons
 
     def shardings(params: Params) -> Any:
         return param_shardings(params, mesh)

@@ -55,7 +55,7 @@ def export(
     opened = read(Path(run))
     hf_config = read_config(opened.model)
     config = family_of(hf_config).decoder_config(hf_config)
-    if adapter and (also := [spec for spec in opened.config.specs if spec != "lora"]):
+    if adapter and (also := [spec for spec in opened.config.specs if spec != "lora" and not spec.startswith("lora:")]):
         raise UserError(
             f"{run}: adapters are not all that this run trained ({', '.join(also)}); export without --adapter"
         )

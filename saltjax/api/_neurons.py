@@ -46,7 +46,7 @@ def neurons_find(
         run, texts, provenance = opened(model, text, point, seq_len, tokens, dtype, batch_size, reading)
         found = find(run, texts, method, rate, progress)
         languages = list(texts)
-        write_neurons(partial_out, method, point, languages, found.neurons)
+        write_neurons(partial_out, method, point, languages, found.neurons, provenance)
         write_statistics(partial_out, found.statistics, {**provenance, "method": method})
         draw_layers(partial_out / "layers.png", languages, found.neurons)
         draw_overlap(partial_out / "overlap.png", languages, found.neurons)

@@ -21,14 +21,3 @@ def jaccard(neurons: Bool[np.ndarray, "k l f"]) -> Float[np.ndarray, "k k"]:
     size = np.diag(both)
     either = size[:, None] + size[None] - both
     return np.divide(both, either, out=np.zeros(both.shape), where=either > 0)
-
-
-def control(neurons: Bool[np.ndarray, "l f"], seed: int) -> Bool[np.ndarray, "l f"]:
-    """As many neurons in each layer, drawn from the others of the layer (from all, where those are too few)."""
-    rng = np.random.default_rng(seed)
-    drawn = np.zeros_like(neurons)
-    for own, layer in zip(drawn, neurons, strict=True):
-        count = int(layer.sum())
-        pool = np.flatnonzero(~layer) if 2 * count <= len(layer) else np.arange(len(layer))
-        own[rng.choice(pool, count, replace=False)] = True
-    return drawn

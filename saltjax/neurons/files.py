@@ -12,9 +12,10 @@ from safetensors.numpy import save_file
 
 from saltjax.errors import UserError
 from saltjax.neurons.statistics import Statistics
+from saltjax.train.neuronsets import NEURONS, read_sets
 
 PERCENTS = (5, 10, 25, 50, 75, 90, 95)
-NEURONS, STATISTICS = "neurons.json", "stats.safetensors"
+STATISTICS = "stats.safetensors"
 
 
 class Known(NamedTuple):
@@ -28,15 +29,20 @@ class Known(NamedTuple):
 
 
 def write_neurons(
-    directory: Path, method: str, point: str, languages: Sequence[str], neurons: Bool[np.ndarray, "k l f"]
+    directory: Path,
+    method: str,
+    point: str,
+    languages: Sequence[str],
+    neurons: Bool[np.ndarray, "k l f"],
+    provenance: Mapping[str, Any],
 ) -> None:
-    """{method, point, sizes: the neurons of each layer, languages{LANG{LAYER: [index, ...]}}}."""
+    """{method, point, sizes: the neurons of each layer, languages{LANG{LAYER: [index, ...]}}, provenance}."""
     _, layers, size = neurons.shape
     sets = {
         language: {str(layer): np.flatnonzero(own[layer]).tolist() for layer in range(layers)}
         for language, own in zip(languages, neurons, strict=True)
     }
-    record = {"method": method, "point": point, "sizes": [size] * layers, "languages": sets}
+    record = {"method": method, "point": point, "sizes": [size] * layers, "languages": sets, "provenance": provenance}
     (directory / NEURONS).write_text(json.dumps(record, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -62,10 +68,8 @@ def read_neurons(directory: Path) -> Known:
     """Raises UserError: not written by `neurons find`, or damaged."""
     if lacks := [name for name in (NEURONS, STATISTICS) if not (directory / name).is_file()]:
         raise UserError(f"{directory / lacks[0]}: missing; {directory} is not what `saltjax neurons find` writes")
+    method, point, neurons, _ = read_sets(directory)
     try:
-        record = json.loads((directory / NEURONS).read_text(encoding="utf-8"))
-        shape = (len(record["sizes"]), max(record["sizes"]))
-        neurons = {language: _mask(sets, shape) for language, sets in record["languages"].items()}
         with safe_open(directory / STATISTICS, "numpy") as file:
             provenance = json.loads(file.metadata()["saltjax"])
             names = [key.rpartition(".") for key in file.keys()]  # noqa: SIM118
@@ -73,13 +77,6 @@ def read_neurons(directory: Path) -> Known:
                 language: {name: file.get_tensor(f"{language}.{name}") for own, _, name in names if own == language}
                 for language in neurons
             }
-        return Known(record["method"], record["point"], provenance["model_sha256"], neurons, values)
+        return Known(method, point, provenance["model_sha256"], neurons, values)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, SafetensorError, OSError) as error:
         raise UserError(f"{directory}: damaged ({error}); run `saltjax neurons find` again") from None
-
-
-def _mask(sets: Mapping[str, list[int]], shape: tuple[int, int]) -> Bool[np.ndarray, "l f"]:
-    mask = np.zeros(shape, bool)
-    for layer, indices in sets.items():
-        mask[int(layer), indices] = True
-    return mask

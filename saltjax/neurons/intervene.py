@@ -9,9 +9,9 @@ from jaxtyping import Bool, Float
 from saltjax.errors import UserError
 from saltjax.evaluate.bits_per_byte import HeldOut, score
 from saltjax.models.model import Model
-from saltjax.neurons.compare import control
 from saltjax.neurons.files import PERCENTS, Known
 from saltjax.neurons.surgery import held, with_biases
+from saltjax.train.neuronsets import control
 
 VALUES = ("zero", "mean", *(f"p{percent}" for percent in PERCENTS))
 Measure = Callable[[Model], Any]

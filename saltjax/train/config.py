@@ -10,6 +10,7 @@ import yaml
 from saltjax.data.mixture import Corpus, corpora
 from saltjax.errors import UserError
 from saltjax.train.checks import checked, consistent
+from saltjax.train.neuronsets import MASKED
 from saltjax.train.stages import Stage, in_steps, read_stages
 from saltjax.train.yamlfile import Loader, flatten, load_yaml
 
@@ -92,8 +93,17 @@ class AdaptConfig:
     @property
     def has_adapters(self) -> bool:
         """Whether adapters learn in any phase."""
-        parts = [part.strip() for spec in self.specs for part in spec.split("+")]
-        return any(part == "lora" or part.startswith("lora.") for part in parts)
+        return any(part == "lora" or part.startswith(("lora.", MASKED)) for part in self.parts)
+
+    @property
+    def adapter_neurons(self) -> list[str]:
+        """The neurons that adapters of the MLP are for, FILE@LANG..., over all phases; none: all of them."""
+        return sorted({part.removeprefix(MASKED) for part in self.parts if part.startswith(MASKED)})
+
+    @property
+    def parts(self) -> list[str]:
+        """Of `specs`, split at +."""
+        return [part.strip() for spec in self.specs for part in spec.split("+")]
 
 
 # What a resumed run may change: how long, how often and on which devices, never what is computed.

@@ -3,14 +3,22 @@
 A mask is a boolean array of the parameter's shape. An axis along which it does not vary is left out, so that neurons
 (rows and columns of the MLP) are a list of pairs (layer, neuron), however wide they are; only what is chosen is copied
 out and has moments. The gradient of the whole parameter is computed, then cut.
+
+Neuron j of a layer is column j of gate and up, with their biases, and row j of down (PyTorch stores them the other way
+round); full-rank training of a language's neurons trains these (Gurgurov et al. 2025, arXiv 2510.13580). Adapters are
+masked by neurons as in Mondal et al. 2025 (2503.17456), dW = A (m * B) with m = 1 in the chosen columns: of the two
+factors the one that has an axis of neurons is zero elsewhere, and only its chosen places learn. The paper adapts the gate
+alone in the MLP; ours masks the adapters of up and down in the same way, where there are any.
 """
 
 import dataclasses
 import hashlib
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Bool
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
@@ -18,6 +26,10 @@ from saltjax.errors import UserError
 
 PREFIX = "elements:"
 Index = tuple[slice | np.ndarray, ...]
+NEURON_AXIS = {  # of parameters [L, ...]
+    "layers.mlp.gate": 2, "layers.mlp.up": 2, "layers.mlp.down": 1, "layers.mlp.gate_bias": 1, "layers.mlp.up_bias": 1,
+    "lora.layers.mlp.gate.b": 2, "lora.layers.mlp.up.b": 2, "lora.layers.mlp.down.a": 1,
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -45,6 +57,15 @@ def elements(mask: np.ndarray) -> Elements | bool:
     reduced = mask[tuple(slice(None) if own else 0 for own in varies)]
     places = iter(np.nonzero(reduced))
     return Elements(tuple(next(places) if own else slice(None) for own in varies), int(mask.sum()))
+
+
+def of_neurons(neurons: Bool[np.ndarray, "l f"], path: str, shape: tuple[int, ...]) -> Elements | bool:
+    """What these neurons are of the parameter at `path`, one of `NEURON_AXIS`."""
+    if neurons.all() or not neurons.any():
+        return bool(neurons.any())
+    axis, (layers, places) = NEURON_AXIS[path], np.nonzero(neurons)
+    index = (layers, *(places if i == axis else slice(None) for i in range(1, len(shape))))
+    return Elements(index, len(places) * (math.prod(shape) // neurons.size))
 
 
 def digests(specs: Iterable[str]) -> list[str]:

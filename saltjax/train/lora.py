@@ -2,7 +2,8 @@
 
 The adapters are parameters beside the others, `lora.PATH.a [L, inputs..., r]` and `lora.PATH.b [L, r, outputs...]` for
 the parameter PATH, which stands for itself plus alpha / r * a b. As in PEFT a is uniform in +-1/sqrt(inputs) and b
-zero, so a run begins with the model as it was.
+zero, so a run begins with the model as it was. With `trainable=lora:FILE@LANG` rows of down's a that belong to other
+neurons are zero too, and stay so (`elements.py`).
 """
 
 import fnmatch
@@ -18,6 +19,7 @@ from saltjax.errors import UserError
 from saltjax.models.model import leaf_at
 from saltjax.train.config import AdaptConfig
 from saltjax.train.matrices import Axes, axes
+from saltjax.train.neuronsets import chosen
 from saltjax.train.sharding import leaves, nested
 
 
@@ -29,6 +31,8 @@ def with_adapters(params: dict, config: AdaptConfig) -> dict:
     if not config.has_adapters:
         return params
     adapters: dict[str, Any] = {}
+    shapes = {path: x.shape for path, x in leaves(params)}
+    neurons = [chosen(choice, shapes) for choice in config.adapter_neurons]
     for path, found in _targets(params, config.lora.targets).items():
         x = leaf_at(params, path)
         inputs = tuple(x.shape[i] for i in found.inputs)
@@ -44,6 +48,8 @@ def with_adapters(params: dict, config: AdaptConfig) -> dict:
             random = np.random.default_rng([config.seed, zlib.crc32(path.encode())])
             adapters[f"lora.{path}.a"] = random.uniform(-bound, bound, a).astype(np.float32)
             adapters[f"lora.{path}.b"] = np.zeros(b, np.float32)
+            if neurons and path == "layers.mlp.down":
+                adapters[f"lora.{path}.a"] *= neurons[0][..., None]
     return {**params, **nested(adapters)}
 
 

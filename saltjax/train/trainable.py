@@ -13,14 +13,15 @@ from typing import Any
 import numpy as np
 
 from saltjax.errors import UserError
-from saltjax.train.elements import PREFIX, Elements, read_elements
+from saltjax.train.elements import NEURON_AXIS, PREFIX, Elements, of_neurons, read_elements
+from saltjax.train.neuronsets import MASKED, SPARSE, chosen
 from saltjax.train.sharding import leaves, nested
 from saltjax.train.sweep import Stack
 
 Learns = bool | tuple[int, ...] | Elements
 Mask = dict[str, Learns]
 EMBEDDINGS = ("embed.table", "head.table", "head.bias")
-USE = "full, embeddings, layers:0,1,-1, lora, elements:FILE or a pattern"
+USE = "full, embeddings, layers:0,1,-1, lora, neurons:FILE@LANG, lora:FILE@LANG, elements:FILE or a pattern"
 
 
 def trainable(params: dict, spec: str) -> Mask:
@@ -32,9 +33,11 @@ def trainable(params: dict, spec: str) -> Mask:
     layers.mlp.*        what matches a pattern with wildcards
     layers.mlp.up@0,1   and of it these layers
     lora                the adapters (`lora.py`)
+    neurons:FILE@vi     the neurons of a language (`neuronsets.py`)
+    lora:FILE@vi        the adapters, those of the MLP for these neurons alone
     elements:FILE       boolean arrays by path (`elements.py`)
 
-    UserError: no such layer, a pattern that matches nothing, a bad file of masks.
+    UserError: no such layer, a pattern that matches nothing, a bad file of masks or neurons.
     """
     shapes = {path: x.shape for path, x in leaves(params)}
     mask: Mask = dict.fromkeys(shapes, False)
@@ -53,6 +56,15 @@ def _one(shapes: dict[str, tuple[int, ...]], spec: str) -> Mask:
         return {path: True for path in base if path in EMBEDDINGS}
     if spec == "lora" and len(base) < len(shapes):
         return {path: True for path in shapes if path not in base}
+    if spec.startswith(SPARSE):
+        neurons = chosen(spec.removeprefix(SPARSE), shapes)
+        return {path: of_neurons(neurons, path, base[path]) for path in base if path in NEURON_AXIS}
+    if spec.startswith(MASKED) and len(base) < len(shapes):
+        neurons = chosen(spec.removeprefix(MASKED), shapes)
+        adapters = {path: shape for path, shape in shapes.items() if path not in base}
+        return {
+            path: of_neurons(neurons, path, shape) if path in NEURON_AXIS else True for path, shape in adapters.items()
+        }
     if spec.startswith(PREFIX):
         return dict(read_elements(Path(spec.removeprefix(PREFIX)), shapes, EMBEDDINGS))
     if spec.startswith("layers:"):
