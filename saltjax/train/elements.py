@@ -7,8 +7,8 @@ out and has moments. The gradient of the whole parameter is computed, then cut.
 Neuron j of a layer is column j of gate and up, with their biases, and row j of down (PyTorch stores them the other way
 round); full-rank training of a language's neurons trains these (Gurgurov et al. 2025, arXiv 2510.13580). Adapters are
 masked by neurons as in Mondal et al. 2025 (2503.17456), dW = A (m * B) with m = 1 in the chosen columns: of the two
-factors the one that has an axis of neurons is zero elsewhere, and only its chosen places learn. The paper adapts the gate
-alone in the MLP; ours masks the adapters of up and down in the same way, where there are any.
+factors the one that has an axis of neurons is zero elsewhere, and only its chosen places learn. Of the MLP the paper
+adapts the gate alone; ours masks the adapters of up and down in the same way, where there are any.
 """
 
 import dataclasses
