@@ -29,9 +29,11 @@ from saltjax.train.config import AdaptConfig, read_config
 from saltjax.train.elements import digests
 from saltjax.train.ema import SUFFIX
 from saltjax.train.loop import train
+from saltjax.train.lora import with_adapters
 from saltjax.train.mesh import check_batch, make_mesh
 from saltjax.train.meter import device_memory
 from saltjax.train.neuronsets import origins
+from saltjax.train.phases import Phases
 from saltjax.train.processes import agreed, batch_part, primary
 from saltjax.train.run import Run, create, is_run, resolved, resume, stored_dtypes
 from saltjax.train.sharding import param_shardings
@@ -82,6 +84,8 @@ def adapt(
     decoder = family_of(hf_config).decoder_config(hf_config)
     if settings.seq_len > decoder.max_positions:
         raise UserError(f"seq_len={settings.seq_len} is more than the {decoder.max_positions} positions of {model}")
+    padded = decoder.padded(VOCABULARY_MULTIPLE)
+    Phases(with_adapters(abstract_model(padded)[1], settings), settings)  # says what is wrong before there is a run
     scored = {name: held_out(path, tokenizer, settings.seq_len) for name, path in held.items()}
     scores_of = (*held, *(name + SUFFIX for name in held if settings.ema))
     if settings.keep_best not in (NONE, MEAN, *scores_of):
@@ -114,7 +118,6 @@ def adapt(
 
     opened = resume(run, settings, inputs) if known and primary() else Run(run, settings, inputs)
     if known and resumes:
-        padded = decoder.padded(VOCABULARY_MULTIPLE)
         loaded = Model(padded, *abstract_model(padded), stored_dtypes(opened) if here else {})
     else:
         loaded = load_model(locate(model), shardings, pad_vocab_to=VOCABULARY_MULTIPLE)

@@ -33,6 +33,7 @@ from saltjax.neurons.state import model_fingerprint
 from saltjax.neurons.surgery import with_biases
 from saltjax.neurons.text import by_language
 from saltjax.train.mesh import batch_sharding, make_mesh
+from saltjax.train.neuronsets import check_shape
 from saltjax.train.sharding import param_shardings
 
 PPL = "ppl"
@@ -64,21 +65,25 @@ def neurons_intervene(
     language are held. A task of `evaluate`, NAME:LANG with `data` and `limit` as there, is answered while those of LANG
     are held. `out` is a directory for interventions.json and ppl.png.
 
-    Returns model, neurons, hold, seed, ppl{plain{LANG}, held{LANG{LANG}}, change, control, control_change,
+    The neurons may come from another model of the same shape, such as the one that MODEL was fine-tuned from;
+    `found_here` says so.
+
+    Returns model, neurons, found_here, hold, seed, ppl{plain{LANG}, held{LANG{LANG}}, change, control, control_change,
     bits_per_byte{plain, held, control}} (control: the mean of the draws), tasks{TASK{plain, held, controls[...]}}.
     Raises UserError.
     """
     found, languages = read_neurons(Path(neurons)), by_language(text) if text else {}
     made = _made(tasks, found, languages, data, limit, hold, controls)
     directory = locate(model)
-    if (fingerprint := model_fingerprint(directory)) != found.model_sha256:
-        raise UserError(
-            f"{neurons}: was found in another model ({found.model_sha256[:12]}..., not {fingerprint[:12]}...)"
-        )
+    here = model_fingerprint(directory) == found.model_sha256
+    if not here:
+        progress(f"{neurons}: these neurons, and the values they are held at, were found in another model")
     tokenizer, mesh = load_tokenizer(directory), make_mesh()
     loaded = load_model(directory, partial(param_shardings, mesh=mesh), pad_vocab_to=VOCABULARY_MULTIPLE)
     length, compute = seq_len or min(1024, loaded.config.max_positions), jnp.dtype(compute_dtype(dtype))
-    record: dict[str, Any] = {"model": str(model), "neurons": str(neurons), "hold": hold, "seed": seed}
+    check_shape(next(iter(found.neurons.values())), loaded.config.layers, loaded.config.mlp_size, neurons)
+    record: dict[str, Any] = {"model": str(model), "neurons": str(neurons), "found_here": here}
+    record |= {"hold": hold, "seed": seed}
     with whole_directory(out, overwrite) if out else nullcontext() as folder:
         if PPL in tasks:
             prepared = {name: held_out(paths[0], tokenizer, length) for name, paths in languages.items()}

@@ -13,6 +13,7 @@ from saltjax.neurons.files import write_neurons, write_statistics
 from saltjax.neurons.methods import checked, find
 from saltjax.neurons.pictures import draw_layers, draw_overlap
 from saltjax.neurons.text import by_language
+from saltjax.train.neuronsets import SPARSE
 
 
 def neurons_find(
@@ -38,8 +39,8 @@ def neurons_find(
     before (`pre`) or after (`post`) the activation function, or the gated `product`. `rate`: the share of all neurons
     that are chosen. An interrupted pass goes on where it was when the same command is given again.
 
-    Returns out, method, point, tokens{LANG}, neurons{LANG: number}, by_layer{LANG[...]}, shared{LANG{LANG}}, jaccard.
-    Raises UserError.
+    Returns out, method, point, tokens{LANG}, neurons{LANG: number}, by_layer{LANG[...]}, shared{LANG{LANG}}, jaccard,
+    trainable{LANG} (the setting that trains exactly these neurons). Raises UserError.
     """
     checked(method, rate, len(by_language(text)))
     with whole_directory(out, overwrite) as partial_out:
@@ -60,6 +61,7 @@ def neurons_find(
         "by_layer": dict(zip(languages, by_layer(found.neurons).tolist(), strict=True)),
         "shared": table(languages, languages, common),
         "jaccard": table(languages, languages, jaccard(found.neurons)),
+        "trainable": {language: f"{SPARSE}{out}@{language}" for language in languages},
     }
 
 

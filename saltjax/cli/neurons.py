@@ -70,7 +70,11 @@ def find(
                 *(f"{record['shared'][language][other]:,}" for other in languages),
             )
         console.print(table)
-        rows(console, ("written", record["out"]))
+        rows(
+            console,
+            ("written", record["out"]),
+            *((f"to train {language}'s", f"trainable={setting}") for language, setting in record["trainable"].items()),
+        )
 
     emit(record, as_json, show)
 

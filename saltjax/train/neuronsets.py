@@ -78,15 +78,21 @@ def chosen(choice: str, shapes: Mapping[str, tuple[int, ...]]) -> Bool[np.ndarra
         if name not in found:
             raise UserError(f"{file}: there are no neurons of {name!r}; there are those of {', '.join(found)}")
         own = found[name]
-        if own.shape != (layers, size):
-            raise UserError(
-                f"{file}: {own.shape[0]} layers of {own.shape[1]} neurons, but the model has {layers} of {size}; "
-                "they were found in another model"
-            )
+        check_shape(own, layers, size, file)
         if not own.any():
             raise UserError(f"{file}: {name} has no neuron of its own; find more of them with a larger --rate")
         together |= own if draw is None else control(own, draw)
     return together
+
+
+def check_shape(neurons: Bool[np.ndarray, "l f"], layers: int, size: int, file: str | Path) -> None:
+    """UserError: the neurons are those of a model with other layers."""
+    if neurons.shape != (layers, size):
+        found, own = neurons.shape
+        raise UserError(
+            f"{file}: {found} layers of {own} neurons, but the model has {layers} of {size}; "
+            "they were found in another model"
+        )
 
 
 def _control(text: str) -> tuple[str, int]:
