@@ -7,6 +7,7 @@ from saltjax.api._adapt import adapt as adapt
 from saltjax.api._evaluate import compare as compare
 from saltjax.api._evaluate import evaluate as evaluate
 from saltjax.api._export import export as export
+from saltjax.api._finetune import finetune as finetune
 from saltjax.api._inspect import inspect as inspect
 from saltjax.api._interventions import neurons_intervene as neurons_intervene
 from saltjax.api._layers import layers_find as layers_find

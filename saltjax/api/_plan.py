@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from saltjax.api._adapt import VOCABULARY_MULTIPLE
+from saltjax.api._training import VOCABULARY_MULTIPLE
 from saltjax.errors import UserError
 from saltjax.hub.config import read_config as read_model_config
 from saltjax.hub.locate import locate

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from saltjax.cli.output import Json, emit, rows
+from saltjax.cli.output import Json
+from saltjax.cli.trained import report_run
 
 
 def adapt(
@@ -36,7 +36,7 @@ def adapt(
 ) -> None:
     """Continue the training of a causal language model on text, on whatever devices there are.
 
-    Settings: steps batch_size seq_len accumulate learning_rate warmup_steps schedule final_learning_rate_ratio
+    Settings: steps epochs batch_size seq_len accumulate learning_rate warmup_steps schedule final_learning_rate_ratio
     decay_steps embedding_learning_rate_ratio optimizer moments_dtype weight_decay clip_norm beta1 beta2 ema z_loss
     trainable embeddings_first stages lora.rank lora.alpha lora.targets compute_dtype remat seed eval_every
     checkpoint_every keep_checkpoints keep_best checkpoints log_every wandb profile_steps data cache mesh.data mesh.fsdp
@@ -72,25 +72,4 @@ def adapt(
             progress=reading,
         )
         speaks = primary()
-
-    def show(console: Console) -> None:
-        speed, loss = record["tokens_per_second"], record["loss"]
-        rows(
-            console,
-            ("steps", record["steps"]),
-            ("loss", loss and f"{loss:.4f} nats a token"),
-            *((name, f"{value:.4f} bits per byte") for name, value in record["valid"].items()),
-            ("speed", speed and f"{speed:,.0f} tokens a second"),
-            ("MFU", record["mfu"] and f"{record['mfu']:.1%}"),
-            ("waiting for data", speed and f"{record['data_wait']:.1%} of the time"),
-            *(
-                (one["name"], f"{one['tokens_seen']:,} tokens seen, {one['epochs']:.3g} epochs")
-                for one in record["data"]["sources"]
-            ),
-            ("checkpoint", record["checkpoint"]),
-        )
-
-    if speaks:
-        emit(record, as_json, show)
-    if record["interrupted"]:
-        raise typer.Exit(130)
+    report_run(record, as_json, speaks)

@@ -7,6 +7,7 @@ import typer
 from saltjax.cli.adapt import adapt
 from saltjax.cli.evaluate import evaluate
 from saltjax.cli.export import export
+from saltjax.cli.finetune import finetune
 from saltjax.cli.inspect import inspect
 from saltjax.cli.layers import layers
 from saltjax.cli.neurons import neurons
@@ -42,7 +43,7 @@ def common(
     pass
 
 
-for command in (quickstart, inspect, transfer, adapt, export, evaluate, report):
+for command in (quickstart, inspect, transfer, adapt, finetune, export, evaluate, report):
     app.command()(command)
 app.add_typer(vocab, name="vocab")
 app.add_typer(neurons, name="neurons")

@@ -1,17 +1,21 @@
 """`--text a b c steps=10` as the parser wants it: one value an option, settings after the rest."""
 
+import re
+
 # Options that take several files, as in `--text a.txt b.txt`.
 SEVERAL = ("--text", "--aux-text", "--data")
+EXAMPLES = re.compile(r"\.(jsonl|ndjson)(\.(gz|xz|zst))?(=[\d.]+)?$")  # a file of examples, maybe with its weight
 
 
 def one_value_each(arguments: list[str]) -> list[str]:
     """Repeat an option of several values before each of them: `--text a b` becomes `--text a --text b`.
 
     The first word after such an option is its value whatever it looks like; of the following ones, `key=value`
-    settings are not (`--text LANG=FILE` of the commands about neurons and layers excepted).
+    settings are not (`--text LANG=FILE` of the commands about neurons and layers excepted, and NAME=FILE.jsonl).
     """
     by_language = arguments[:1] in (["neurons"], ["layers"])
     several = [option for option in SEVERAL if option != "--data" or arguments[:1] != ["evaluate"]]  # there it is one
+    several += ["--valid"] if arguments[:1] == ["finetune"] else []
     expanded: list[str] = []
     option, first = None, False
     for word in arguments:
@@ -20,7 +24,7 @@ def one_value_each(arguments: list[str]) -> list[str]:
         elif word.startswith("-") and word != "-":
             option = None
             expanded.append(word)
-        elif option and (first or by_language or "=" not in word):
+        elif option and (first or by_language or "=" not in word or EXAMPLES.search(word)):
             expanded += [option, word]
             first = False
         else:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from saltjax.data.columns import ArrowFile, ParquetFile
 from saltjax.data.files import Read, Stamp, StoredFile, checked_text, ignore, lines
@@ -84,16 +84,22 @@ class JsonLines(StoredFile):
         return f"jsonl:{self.field}:{self.sha256()}"
 
     def _document(self, line: str, where: str) -> str:
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            says = f"{error.msg}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
-            raise UserError(f"{where}: not JSON ({says}); one object is expected on each line") from None
-        if not isinstance(row, dict):
-            raise UserError(f"{where}: a {type(row).__name__}, not an object such as {{{json.dumps(self.field)}: ...}}")
+        row = json_object(line, where, f"{{{json.dumps(self.field)}: ...}}")
         if self.field not in row:
             raise UserError(f"{where}: no field {self.field!r}; there are {', '.join(row) or 'none'}")
         return checked_text(row[self.field], where)
+
+
+def json_object(line: str, where: str, such_as: str = "{...}") -> dict[str, Any]:
+    """The object of a line of JSON lines. UserError, naming `where`: it is none."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        says = f"{error.msg}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
+        raise UserError(f"{where}: not JSON ({says}); one object is expected on each line") from None
+    if not isinstance(row, dict):
+        raise UserError(f"{where}: a {type(row).__name__}, not an object such as {such_as}")
+    return row
 
 
 def documents(path: str | Path, layout: str = "line") -> Iterator[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
@@ -21,16 +21,23 @@ CALL_BYTES = 1 << 20
 
 
 class Batch(NamedTuple):
-    """Some documents: their tokens one after another, and each one's number of tokens and UTF-8 bytes."""
+    """Some documents: their tokens one after another, and each one's number of tokens and UTF-8 bytes.
+
+    Of examples (`template.py`) the bytes are those of the answers, whose tokens `learns` marks.
+    """
 
     tokens: Int[np.ndarray, " tokens"]  # int32
     lengths: Int[np.ndarray, " documents"]
     bytes: Int[np.ndarray, " documents"]
+    learns: Bool[np.ndarray, " tokens"] | None = None
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Of a corpus. `tokens` are those of the text, without BOS and EOS; `bytes` are UTF-8, without line ends."""
+    """Of a corpus. `tokens` are those of the text, without BOS and EOS; `bytes` are UTF-8, without line ends.
+
+    Of examples, `tokens` are all that the template writes, `bytes` those of the answers.
+    """
 
     documents: int
     tokens: int

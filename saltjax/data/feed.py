@@ -7,10 +7,13 @@ from typing import Any, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
-from saltjax.data.corpus import Source
+from saltjax.data.corpus import JsonLines, Source
+from saltjax.data.examples import ExampleFile
+from saltjax.data.examplewindows import ExampleWindows, example_windows
 from saltjax.data.folder import sources_of
 from saltjax.data.mixture import Corpus, shares
 from saltjax.data.pipeline import Seen
+from saltjax.data.template import Template
 from saltjax.data.tfds import TfdsSplit
 from saltjax.data.tokens import Progress, tokenized
 from saltjax.data.windows import Windows, packed
@@ -23,7 +26,7 @@ class Gathered(NamedTuple):
     name: str
     where: str
     weight: float | None
-    sources: list[Source]
+    sources: list[Any]  # `Source`s, or `ExampleFile`s
     left_out: list[str]  # files of other splits
 
 
@@ -60,24 +63,39 @@ def gather(groups: Sequence[Sequence[Corpus]]) -> list[Gathered]:
     return found
 
 
+def with_examples(gathered: Sequence[Gathered]) -> list[Gathered]:
+    """The same files, read as examples. UserError: a source that is no JSON lines."""
+
+    def examples(source: Source) -> Any:
+        if not isinstance(source, JsonLines):
+            raise UserError(f"{getattr(source, 'path', source)}: examples are JSON lines, .jsonl or .jsonl.zst")
+        return ExampleFile(source.path)
+
+    return [one._replace(sources=[examples(source) for source in one.sources]) for one in gathered]
+
+
 def feed(
     gathered: Sequence[Gathered],
     tokenizer: PreTrainedTokenizerBase,
     seq_len: int,
     cache_dir: Path,
     progress: Callable[[str, Progress], None] | None = None,
+    template: Template | None = None,
 ) -> list[Fed]:
-    """The corpora tokenised and packed, with their shares. `progress` is called with the corpus's name.
+    """The corpora tokenised and packed, with their shares; with a `template` they are examples (`with_examples`).
+    `progress` is called with the corpus's name.
 
-    Raises UserError: see `tokens.tokenized`, `windows.packed`; a corpus of which the tokenizer makes no token.
+    Raises UserError: see `tokens.tokenized`, `windows.packed`, `example_windows`; a corpus of which the tokenizer makes
+    no token.
     """
     made: list[Windows] = []
     for one in gathered:
         tell = None if progress is None else (lambda now, name=one.name: progress(name, now))
-        made.append(packed(tokenized(one.sources, tokenizer, cache_dir, tell), seq_len))
+        store = tokenized(one.sources, tokenizer, cache_dir, tell, template)
+        made.append(example_windows(store, seq_len, one.where) if template else packed(store, seq_len))
         if not len(made[-1]):
             raise UserError(f"{one.where}: the tokenizer gives no token for any document of it")
-    parts = shares([one.weight for one in gathered], [windows.store.counts.tokens for windows in made])
+    parts = shares([one.weight for one in gathered], [windows.tokens for windows in made])
     return [
         Fed(one.name, share, len(one.sources), one.left_out, windows)
         for one, share, windows in zip(gathered, parts, made, strict=True)
@@ -86,7 +104,8 @@ def feed(
 
 def account(fed: Sequence[Fed], seen: Sequence[Seen]) -> dict[str, Any]:
     """The corpora together (documents, tokens, bytes, unknown, largest_id, windows, padding), and `sources`: the same
-    of each, with its name, files, share, and what was seen of it (tokens_seen, epochs)."""
+    of each, with its name, files, share, and what was seen of it (tokens_seen, epochs); of examples answer_tokens (the
+    targets) and too_long, too."""
     counts = [one.windows.store.counts for one in fed]
     places = sum(len(one.windows) * one.windows.seq_len for one in fed)
     padding = sum(one.windows.waste * len(one.windows) * one.windows.seq_len for one in fed)
@@ -104,6 +123,7 @@ def account(fed: Sequence[Fed], seen: Sequence[Seen]) -> dict[str, Any]:
                 **dataclasses.asdict(one.windows.store.counts),
                 "windows": len(one.windows),
                 "padding": one.windows.waste,
+                **_of_examples(one.windows),
                 "tokens_seen": part.tokens,
                 "epochs": part.epochs,
             }
@@ -116,14 +136,29 @@ def described(fed: Sequence[Fed]) -> Iterator[str]:
     """Lines for people: what was found, how it packs, what its share is."""
     for one in fed:
         counts, windows = one.windows.store.counts, one.windows
+        if isinstance(windows, ExampleWindows):
+            what = (
+                f"{counts.documents:,} examples, {counts.tokens:,} tokens, {windows.answer_tokens:,} of them to learn"
+            )
+        else:
+            what = (
+                f"{counts.documents:,} documents, {counts.tokens:,} tokens of {counts.bytes / counts.tokens:.2f} bytes"
+            )
         yield (
-            f"{one.name}: {counts.documents:,} documents, {counts.tokens:,} tokens of "
-            f"{counts.bytes / counts.tokens:.2f} bytes, {counts.unknown:,} unknown; "
+            f"{one.name}: {what}, {counts.unknown:,} unknown; "
             f"{len(windows):,} windows of {windows.seq_len}, {windows.waste:.1%} padding"
             + (f"; {one.share:.1%} of the tokens" if len(fed) > 1 else "")
         )
+        if isinstance(windows, ExampleWindows) and windows.too_long:
+            yield f"{one.name}: {windows.too_long:,} examples are longer than seq_len={windows.seq_len} and left out"
         if one.left_out:
             yield f"{one.name}: {len(one.left_out)} files of other splits left out, such as {one.left_out[0]}"
+
+
+def _of_examples(windows: Windows) -> dict[str, int]:
+    if not isinstance(windows, ExampleWindows):
+        return {}
+    return {"answer_tokens": windows.answer_tokens, "too_long": windows.too_long}
 
 
 def _names(titles: Sequence[str]) -> list[str]:

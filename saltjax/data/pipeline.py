@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 from saltjax.data.interleaving import Interleaving, mixed
-from saltjax.data.windows import NAMES, Windows
+from saltjax.data.windows import Windows
 from saltjax.errors import UserError
 
 READERS = 2  # threads that make batches
@@ -73,7 +73,7 @@ def batches(
         raise UserError(f"batch_size={batch_size} does not divide among {process_count} processes")
     if not all(len(windows) for windows in corpora):
         raise UserError("the text has documents, but the tokenizer gives no token for any of them")
-    fullness = [windows.store.counts.tokens / len(windows) for windows in corpora]
+    fullness = [windows.tokens / len(windows) for windows in corpora]
     mix = Interleaving([share / full for share, full in zip(shares, fullness, strict=True)])
     seeds = [(seed + 0x9E3779B1 * number) % 2**32 for number in range(len(corpora))]  # the first has the run's own
 
@@ -86,7 +86,7 @@ def batches(
     ]
 
     def batch(numbers: Sequence[int]) -> dict[str, Int[np.ndarray, "b t"]]:
-        found = {name: np.zeros((len(numbers), corpora[0].seq_len), np.int32) for name in NAMES}
+        found = {name: np.zeros((len(numbers), corpora[0].seq_len), np.int32) for name in corpora[0].names}
         for row, number in enumerate(numbers):
             corpus = bisect(firsts, number) - 1
             corpora[corpus].write(number - firsts[corpus], *(array[row] for array in found.values()))
@@ -110,7 +110,7 @@ class _Tally:
     def __call__(self, count: int) -> Seen:
         epochs, length = count // len(self._windows), len(self._windows)
         if not epochs * length <= self._last <= count:
-            self._last, self._sum = epochs * length, epochs * self._windows.store.counts.tokens
+            self._last, self._sum = epochs * length, epochs * self._windows.tokens
         self._sum += sum(self._windows.text_tokens(self._order[k] - self._first) for k in range(self._last, count))
         self._last = count
         return Seen(self._sum, count / length)

@@ -3,24 +3,26 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tokenizers
-from jaxtyping import Int
-from tokenizers import Tokenizer
+from jaxtyping import Bool, Int
 from transformers import PreTrainedTokenizerBase
 
 import saltjax
 from saltjax.data.corpus import Source
-from saltjax.data.encode import Counts, begin_of_text, encoded, plain_backend
+from saltjax.data.encode import Batch, Counts, begin_of_text, encoded, plain_backend
 from saltjax.data.fingerprint import fingerprints
+from saltjax.data.template import Template
 from saltjax.errors import UserError
 from saltjax.hub.directory import whole_directory
 
 FORMAT = 2  # of the cache
+NAMES = ("tokens.int32", "ends.int64", "learns.bool")  # the last one of examples only
 
 
 class Progress(NamedTuple):
@@ -46,6 +48,7 @@ class TokenStore:
     counts: Counts
     directory: Path | None = None  # None: only in memory
     content: str = ""  # fingerprint of the sources, whatever the tokenizer
+    learns: Bool[np.ndarray, " tokens"] | None = None  # of examples: the tokens of answers; specials are in `tokens`
 
 
 def tokenized(
@@ -53,11 +56,12 @@ def tokenized(
     tokenizer: PreTrainedTokenizerBase,
     cache_dir: str | Path,
     progress: Callable[[Progress], None] | None = None,
+    template: Template | None = None,
 ) -> TokenStore:
-    """The store of these sources, in the order given.
+    """The store of these sources, in the order given; with a `template` they are `ExampleFile`s.
 
     Made in `cache_dir/<fingerprint>` and only opened the next time. The fingerprint covers the content of every source,
-    the tokenizer, its BOS, EOS and unk, and the versions of this package and of `tokenizers`. The directory appears
+    the tokenizer, its BOS, EOS and unk, the template, and the versions of this package and of `tokenizers`. It appears
     whole or not at all. Memory is bounded, whatever the size of the corpus; `progress` is called every few MB, and at
     the end.
 
@@ -71,7 +75,15 @@ def tokenized(
     stamps = [source.stamp() for source in sources]
     content = fingerprints(sources, Path(cache_dir) / "fingerprints")
     versions = [FORMAT, saltjax.__version__, tokenizers.__version__]
-    key = [versions, backend.to_str(), bos, eos, tokenizer.unk_token_id, content]
+    key = [
+        versions,
+        backend.to_str(),
+        bos,
+        eos,
+        tokenizer.unk_token_id,
+        content,
+        *([template.text] if template else []),
+    ]
     directory = Path(cache_dir) / hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
     if not directory.exists():
         read, size = 0, sum(stamp.size for stamp in stamps)
@@ -84,25 +96,29 @@ def tokenized(
             if progress:
                 progress(Progress(size if end else read, size, counts.documents, counts.tokens))
 
-        documents = (document for source in sources for document in source.documents(more))
+        documents: Any = (document for source in sources for document in source.documents(more))
+        made = template.encoded(documents) if template else encoded(backend, documents)
         try:
             with whole_directory(directory) as partial:
-                _write(partial, backend, documents, tokenizer.unk_token_id, tell)
+                _write(partial, made, tokenizer.unk_token_id, tell, NAMES[: 3 if template else 2])
                 _check_unchanged(sources, stamps)
         except UserError:
             if not directory.exists():  # else another process was faster, and wrote the same
                 raise
-    return _opened(directory, bos, eos, hashlib.sha256(json.dumps(content).encode()).hexdigest())
+    known = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    return _opened(directory, bos, eos, known, template is not None)
 
 
 def _write(
-    directory: Path, backend: Tokenizer, documents: Iterable[str], unk: int | None, tell: Callable[..., None]
+    directory: Path, batches: Iterable[Batch], unk: int | None, tell: Callable[..., None], names: Sequence[str]
 ) -> None:
     counts = Counts(0, 0, 0, 0, -1)
-    with (directory / "tokens.int32").open("wb") as tokens, (directory / "ends.int64").open("wb") as ends:
-        for batch in encoded(backend, documents):
-            tokens.write(batch.tokens.astype("<i4", copy=False).data)
-            ends.write((counts.tokens + np.cumsum(batch.lengths)).astype("<i8").data)
+    with ExitStack() as stack:
+        files = [stack.enter_context((directory / name).open("wb")) for name in names]
+        for batch in batches:
+            ends = counts.tokens + np.cumsum(batch.lengths)
+            for file, array in zip(files, (batch.tokens.astype("<i4"), ends.astype("<i8"), batch.learns), strict=False):
+                file.write(np.ascontiguousarray(array).data)
             counts += Counts.of(batch, unk)
             tell(counts)
     tell(counts, end=True)
@@ -115,15 +131,17 @@ def _check_unchanged(sources: Sequence[Source], stamps: Sequence[tuple]) -> None
             raise UserError(f"{source} changed while it was read; run again when it is at rest")
 
 
-def _opened(directory: Path, bos: int, eos: int | None, content: str) -> TokenStore:
+def _opened(directory: Path, bos: int, eos: int | None, content: str, of_examples: bool) -> TokenStore:
     try:
         counts = Counts(**json.loads((directory / "counts.json").read_text()))
-        tokens, ends = mapped(directory / "tokens.int32", "<i4"), mapped(directory / "ends.int64", "<i8")
+        tokens, ends = mapped(directory / NAMES[0], "<i4"), mapped(directory / NAMES[1], "<i8")
+        learns = mapped(directory / NAMES[2], "?") if of_examples else None
     except (OSError, ValueError, TypeError):
         raise _damaged(directory) from None
-    if len(tokens) != counts.tokens or len(ends) != counts.documents:
+    marked = len(tokens) if learns is None else len(learns)
+    if not len(tokens) == counts.tokens == marked or len(ends) != counts.documents:
         raise _damaged(directory)
-    return TokenStore(tokens, ends, bos, eos, counts, directory, content)
+    return TokenStore(tokens, ends, bos, eos, counts, directory, content, learns)
 
 
 def _damaged(directory: Path) -> UserError:

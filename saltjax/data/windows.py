@@ -44,6 +44,8 @@ class Windows(Sequence):
     As made here, no piece is cut further (evaluation counts on it) and the layout is in memory.
     """
 
+    names: tuple[str, ...] = NAMES
+
     def __init__(self, store: TokenStore, seq_len: int, layout: Layout | None = None):
         if seq_len < 2:
             raise UserError(f"seq_len={seq_len} leaves no room after BOS; give at least 2")
@@ -55,9 +57,14 @@ class Windows(Sequence):
         return len(self.layout.ends)
 
     @property
+    def tokens(self) -> int:
+        """Of the text, in all windows."""
+        return self.store.counts.tokens
+
+    @property
     def waste(self) -> float:
         """The share of padding among all places."""
-        used = self.store.counts.tokens + len(self.layout.starts) + np.count_nonzero(self.layout.closed)
+        used = self.tokens + len(self.layout.starts) + np.count_nonzero(self.layout.closed)
         return 1 - used / (len(self) * self.seq_len) if len(self) else 0.0
 
     def _segments(self, index: int) -> slice:
@@ -73,7 +80,7 @@ class Windows(Sequence):
         return int((self.layout.stops[here] - self.layout.starts[here]).sum())
 
     def __getitem__(self, index: int) -> dict[str, Int[np.ndarray, " seq_len"]]:  # type: ignore[override]
-        window = {name: np.zeros(self.seq_len, np.int32) for name in NAMES}
+        window = {name: np.zeros(self.seq_len, np.int32) for name in self.names}
         self.write(index, *window.values())
         return window
 

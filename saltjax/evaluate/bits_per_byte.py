@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from saltjax.data.corpus import documents
 from saltjax.data.encode import Batch, Counts, begin_of_text, encoded, plain_backend
 from saltjax.data.tokens import TokenStore
-from saltjax.data.windows import Windows
+from saltjax.data.windows import NAMES, Windows
 from saltjax.errors import UserError
 from saltjax.models.config import DecoderConfig
 from saltjax.models.decoder import Params, hidden_states, logits
@@ -41,7 +41,8 @@ class HeldOut:
     """Held-out text, tokenised and packed once, to be scored often (`score`).
 
     Windows of `seq_len - 1` tokens of one document, each behind a BOS, share rows as segments do in training: no
-    window sees another, and short lines cost no padding.
+    window sees another, and short lines cost no padding. Of examples (`heldexamples.py`) answers
+    alone are scored, and their bytes alone counted.
     """
 
     windows: Windows
@@ -53,13 +54,14 @@ class HeldOut:
 
         Rows behind the last one are padding.
         """
-        rows = {name: np.zeros((count, self.windows.seq_len), np.int32) for name in ("tokens", "segments", "positions")}
+        rows = {name: np.zeros((count, self.windows.seq_len), np.int32) for name in NAMES}
         rows["document"] = np.full_like(rows["tokens"], -1)
         for row, index in enumerate(range(start, min(start + count, len(self.windows)))):
-            for name, values in self.windows[index].items():
+            window = self.windows[index]
+            scored = window.pop("learns", window["positions"]) > 0
+            for name, values in window.items():
                 rows[name][row] = values
             document = self.windows.documents(index)
-            scored = rows["positions"][row] > 0
             rows["document"][row][scored] = document[rows["segments"][row][scored] - 1]
         return rows
 

@@ -5,6 +5,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from saltjax.data.mixture import corpora
+from saltjax.data.template import TEMPLATES
 from saltjax.errors import UserError
 from saltjax.train.profile import read_steps
 from saltjax.train.stages import in_steps, read_stages
@@ -16,12 +17,12 @@ _AT_LEAST: dict[str, float] = {
     "steps": 0, "batch_size": 1, "seq_len": 2, "learning_rate": 0, "warmup_steps": 0, "final_learning_rate_ratio": 0,
     "weight_decay": 0, "clip_norm": 0, "beta1": 0, "beta2": 0, "embeddings_first": 0, "seed": 0, "eval_every": 0,
     "checkpoint_every": 0, "keep_checkpoints": 1, "log_every": 1, "decay_steps": 0, "z_loss": 0, "accumulate": 1,
-    "embedding_learning_rate_ratio": 0, "lora.rank": 1, "lora.alpha": 0, "ema": 0,
+    "embedding_learning_rate_ratio": 0, "lora.rank": 1, "lora.alpha": 0, "ema": 0, "epochs": 0,
 }  # fmt: skip
 _ONE_OF = {
     "compute_dtype": ("auto", "float32", "bfloat16"), "remat": ("none", "block", "dots"),
     "schedule": ("cosine", "constant", "wsd"), "optimizer": ("adamw", "adafactor", "lion", "muon"),
-    "moments_dtype": ("float32", "bfloat16"),
+    "moments_dtype": ("float32", "bfloat16"), "template": TEMPLATES,
 }  # fmt: skip
 _BELOW = {"beta1": 1, "beta2": 1, "ema": 1}
 

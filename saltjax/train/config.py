@@ -42,6 +42,7 @@ class AdaptConfig:
     """Settings of a run. The defaults are ours; `configs/adapt.yaml` says at length what each one does."""
 
     steps: int = 1000
+    epochs: float = 0.0  # instead of steps: so often as many windows as the data has
     batch_size: int = 32  # packed sequences a step, over all devices
     seq_len: int = 1024
     learning_rate: float = 1e-4
@@ -75,6 +76,7 @@ class AdaptConfig:
     log_every: int = 10
     wandb: str = ""  # a project of Weights & Biases
     profile_steps: str = ""  # FIRST-LAST: these steps are traced
+    template: str = "auto"  # of finetune: how examples become tokens
     data: tuple[Corpus, ...] = ()  # what to learn from, with weights; the command line's --text and --tfds instead
     cache: str = "~/.cache/saltjax/tokens"  # where token ids are kept, a local directory
     mesh: MeshConfig = MeshConfig()
@@ -131,6 +133,10 @@ def read_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Adapt
     if path is not None:
         for key, value in flatten(_read_yaml(Path(path))):
             values[key] = checked(key, value, defaults, f"{path}: ")
+    given = {override.partition("=")[0] for override in overrides}
+    for length, other in (("steps", "epochs"), ("epochs", "steps")):
+        if length in given and other not in given:  # what stands on the command line wins
+            values.pop(other, None)
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
@@ -140,6 +146,8 @@ def read_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Adapt
         except yaml.YAMLError:
             value = text
         values[key] = checked(key, value, defaults)
+    if values.get("epochs") and "steps" in values:
+        raise UserError(f"steps={values['steps']} and epochs={values['epochs']:g}: give one of them")
     return consistent(from_flat(values))
 
 

@@ -8,11 +8,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 
-def targets(tokens: Int[Array, "b t"], segments: Int[Array, "b t"]) -> tuple[Int[Array, "b t"], Bool[Array, "b t"]]:
-    """The next token of each position, and whether it counts: it lies in the same segment and is not padding (0)."""
+def targets(
+    tokens: Int[Array, "b t"], segments: Int[Array, "b t"], learns: Int[Array, "b t"] | None = None
+) -> tuple[Int[Array, "b t"], Bool[Array, "b t"]]:
+    """The next token of each position, and whether it counts: it lies in the same segment and is not padding (0); and,
+    with `learns` (1 for the tokens of answers, else 0), it is to be learned."""
     following = jnp.roll(tokens, -1, axis=1)
-    same = (segments == jnp.roll(segments, -1, axis=1)) & (segments > 0)
-    return following, same.at[:, -1].set(False)
+    counts = (segments == jnp.roll(segments, -1, axis=1)) & (segments > 0)
+    if learns is not None:
+        counts &= jnp.roll(learns, -1, axis=1) > 0
+    return following, counts.at[:, -1].set(False)
 
 
 class Sums(NamedTuple):

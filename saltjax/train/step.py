@@ -88,7 +88,7 @@ def loss_sums(forward: Forward, params: dict, batch: dict[str, Array], mesh: Mes
         return chunked_cross_entropy(hidden, lambda h: forward.logits(tables, h), following, valid, chunk)
 
     run = sums if tensor > 1 else by_device(sums, tables, mesh)
-    return run(tables, constrain(hidden), *targets(batch["tokens"], batch["segments"]))
+    return run(tables, constrain(hidden), *targets(batch["tokens"], batch["segments"], batch.get("learns")))
 
 
 def _placed(x: Array, mesh: Mesh, *axes: Any) -> Array:
@@ -132,7 +132,8 @@ def make_step(forward: Forward, mask: Mask, config: AdaptConfig, mesh: Mesh, sta
     where = state_shardings(state, mesh)
 
     def step(state: State, batch: dict[str, Array]) -> tuple[State, dict[str, Array]]:
-        number = jnp.maximum(targets(batch["tokens"], batch["segments"])[1].sum(dtype=jnp.float32), 1)
+        counted = targets(batch["tokens"], batch["segments"], batch.get("learns"))[1]
+        number = jnp.maximum(counted.sum(dtype=jnp.float32), 1)
 
         def share(learning: dict[str, Array], piece: dict[str, Array]) -> tuple[Array, Sums]:
             """What a piece of the batch adds to the objective, and its sums."""
