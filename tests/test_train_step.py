@@ -70,7 +70,7 @@ def gradient(*sizes: int):
 
     def mean(params, rows):
         sums = loss_sums(forward, params, rows, mesh)
-        return sums.loss / sums.number
+        return sums.objective / sums.number
 
     return jax.jit(jax.value_and_grad(mean))
 

@@ -68,8 +68,8 @@ def global_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Arra
     return {key: jax.make_array_from_process_local_data(batch_sharding(mesh), rows) for key, rows in batch.items()}
 
 
-def loss_sums(forward: Forward, params: dict, batch: dict[str, Array], mesh: Mesh) -> Sums:
-    """The sums over the target tokens of a batch: negative log-likelihood in nats, their number, z-loss."""
+def loss_sums(forward: Forward, params: dict, batch: dict[str, Array], mesh: Mesh, z_loss: float = 0.0) -> Sums:
+    """The sums over the target tokens of a batch: the objective, negative log-likelihood in nats, their number."""
     tables = {name: params[name] for name in ("embed", "head") if name in params}
     tokens, tensor = batch["tokens"], mesh.shape["tensor"]
     if tensor > 1:
@@ -85,7 +85,7 @@ def loss_sums(forward: Forward, params: dict, batch: dict[str, Array], mesh: Mes
     chunk = max(LOGITS * tensor // (rows * params["embed"]["table"].shape[0]), 8)
 
     def sums(tables: dict, hidden: Array, following: Array, valid: Array) -> Sums:
-        return chunked_cross_entropy(hidden, lambda h: forward.logits(tables, h), following, valid, chunk)
+        return chunked_cross_entropy(forward.logits, tables, hidden, following, valid, chunk, z_loss)
 
     run = sums if tensor > 1 else by_device(sums, tables, mesh)
     return run(tables, constrain(hidden), *targets(batch["tokens"], batch["segments"], batch.get("learns")))
@@ -137,9 +137,8 @@ def make_step(forward: Forward, mask: Mask, config: AdaptConfig, mesh: Mesh, sta
 
         def share(learning: dict[str, Array], piece: dict[str, Array]) -> tuple[Array, Sums]:
             """What a piece of the batch adds to the objective, and its sums."""
-            sums = loss_sums(forward, join(state.params, learning, mask), piece, mesh)
-            total = sums.loss + config.z_loss * sums.squares if config.z_loss else sums.loss
-            return total / number, sums
+            sums = loss_sums(forward, join(state.params, learning, mask), piece, mesh, config.z_loss)
+            return sums.objective / number, sums
 
         learning = select(state.params, mask)
         sums, grads = accumulated(share, learning, batch, config.accumulate, mesh)
