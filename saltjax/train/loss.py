@@ -45,8 +45,8 @@ def chunked_cross_entropy(
 ) -> Sums:
     """The sums over all positions of the cross entropy of `logits(tables, hidden)` with `following`, in float32.
 
-    Takes `chunk` positions of all sequences at a time: at most [b, chunk, v] logits exist. Where a gradient is asked for
-    it is computed on the way forward, chunk by chunk, and the backward pass only scales it: the logits are computed
+    Takes `chunk` positions of all sequences at a time: at most [b, chunk, v] logits exist. A gradient, where one is
+    asked for, is computed on the way forward, chunk by chunk, and the backward pass only scales it: logits are computed
     once. That of the tables is summed over the chunks in their own dtype (float32, rounded inside `logits`). `logits`
     must not close over an array that learns.
     """
@@ -96,7 +96,7 @@ def _forward(
     with jax.named_scope("loss"):
         zero, pieces = jax.tree.map(jnp.zeros_like, ours), _cut((hidden.value, following, valid), chunk)
         of_tables, (objectives, losses, of_hidden) = jax.lax.scan(body, zero, pieces)
-        of_hidden = _joined(of_hidden, hidden.value.shape) if below else None
+        of_hidden = None if of_hidden is None else _joined(of_hidden, hidden.value.shape)
     return Sums(objectives.sum(), losses.sum(), valid.sum(dtype=jnp.float32)), (of_tables, of_hidden)
 
 
@@ -116,7 +116,7 @@ def _is_primal(x: Any) -> bool:
     return isinstance(x, CustomVJPPrimal)
 
 
-def _cut(whole: tuple[Array, ...], chunk: int) -> tuple[Array, ...]:
+def _cut(whole: tuple[Array, Array, Array], chunk: int) -> tuple[Array, Array, Array]:
     """[b, t, ...] -> [chunks, b, chunk, ...]; time is cut, so the batch stays spread out."""
 
     def cut(x: Array) -> Array:
@@ -126,7 +126,8 @@ def _cut(whole: tuple[Array, ...], chunk: int) -> tuple[Array, ...]:
         x = jnp.pad(x, ((0, 0), (0, chunks * size - t)) + ((0, 0),) * (x.ndim - 2))
         return jnp.moveaxis(x.reshape(b, chunks, size, *x.shape[2:]), 1, 0)
 
-    return tuple(map(cut, whole))
+    hidden, following, valid = whole
+    return cut(hidden), cut(following), cut(valid)
 
 
 def _joined(pieces: Array, shape: tuple[int, ...]) -> Array:
