@@ -19,7 +19,8 @@ DEVICES |= {"llama-8b-8xh100": 8, "low-resource": 1, "pocket": 1, "adapt": 1}
 
 
 def test_every_recipe_is_known_here():
-    assert {path.stem for path in CONFIGS.glob("*.yaml")} == set(DEVICES)
+    recipes = {path.stem for path in CONFIGS.glob("*.yaml")}
+    assert {name for name in recipes if not name.startswith("study-")} == set(DEVICES)
 
 
 @pytest.mark.parametrize("name", DEVICES)

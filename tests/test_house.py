@@ -12,6 +12,7 @@ FLOORS = (
     "api",
     "report",
     "pocket",
+    "study",
     "layers",
     "neurons",
     "evaluate",

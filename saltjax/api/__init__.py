@@ -13,7 +13,11 @@ from saltjax.api._interventions import neurons_intervene as neurons_intervene
 from saltjax.api._layers import layers_find as layers_find
 from saltjax.api._neurons import neurons_find as neurons_find
 from saltjax.api._plan import plan as plan
+from saltjax.api._questions import layers_questions as layers_questions
 from saltjax.api._quickstart import quickstart as quickstart
 from saltjax.api._report import report as report
+from saltjax.api._studyanalysis import study_analyse as study_analyse
+from saltjax.api._studyplan import study_plan as study_plan
+from saltjax.api._studyrun import study_run as study_run
 from saltjax.api._transfer import transfer as transfer
 from saltjax.api._vocab import vocab_prune as vocab_prune

@@ -13,6 +13,7 @@ from saltjax.cli.layers import layers
 from saltjax.cli.neurons import neurons
 from saltjax.cli.quickstart import quickstart
 from saltjax.cli.report import report
+from saltjax.cli.study import study
 from saltjax.cli.transfer import transfer
 from saltjax.cli.vocab import vocab
 
@@ -48,3 +49,4 @@ for command in (quickstart, inspect, transfer, adapt, finetune, export, evaluate
 app.add_typer(vocab, name="vocab")
 app.add_typer(neurons, name="neurons")
 app.add_typer(layers, name="layers")
+app.add_typer(study, name="study")

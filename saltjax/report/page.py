@@ -23,9 +23,14 @@ def page(found: Found, title: str, chosen: Sequence[str], json_name: str) -> str
         *(section for name, scores in found.scores.items() for section in _scores(name, scores)),
         *(section for transfer in found.transfers for section in _transfer(transfer, list(chosen))),
     ]
+    return filled(title, "\n".join(parts), json_name)
+
+
+def filled(title: str, body: str, json_name: str) -> str:
+    """The template with a body of HTML."""
     text = Template(TEMPLATE.read_text(encoding="utf-8"))
     fields = {"title": title, "version": saltjax.__version__, "json": json_name}
-    return text.substitute({key: escape(value) for key, value in fields.items()}, body="\n".join(parts))
+    return text.substitute({key: escape(value) for key, value in fields.items()}, body=body)
 
 
 def _side_by_side(transfers: Sequence[Transfer]) -> Iterator[str]:

@@ -42,7 +42,7 @@ def overlap_picture(overlap: Mapping[str, Mapping[str, int]], kind: str) -> str:
         axes.invert_yaxis()
         axes.set_xlabel("target tokens")
         axes.legend(frameon=False, ncols=len(ORIGINS), loc="lower left", bbox_to_anchor=(0, 1))
-        return _svg(figure, f"tokens by {kind} and origin")
+        return svg(figure, f"tokens by {kind} and origin")
 
 
 def histogram(label: str, values: Mapping[str, Sequence[float]], bins: int = 40) -> str:
@@ -63,7 +63,7 @@ def histogram(label: str, values: Mapping[str, Sequence[float]], bins: int = 40)
         axes.set_ylabel("share of tokens")
         if len(values) > 1:
             axes.legend(frameon=False, fontsize=8)
-        return _svg(figure, f"distribution of {label}")
+        return svg(figure, f"distribution of {label}")
 
 
 def scores_picture(scores: Mapping[str, Mapping[str, Any]], key: str, label: str) -> str:
@@ -80,7 +80,7 @@ def scores_picture(scores: Mapping[str, Mapping[str, Any]], key: str, label: str
         axes.invert_yaxis()
         axes.set_xlabel(label)
         axes.grid(axis="x", alpha=0.25, color=INK)
-        return _svg(figure, label)
+        return svg(figure, label)
 
 
 def curves_picture(label: str, curves: Mapping[str, Sequence[tuple[int, float]]]) -> str:
@@ -95,7 +95,7 @@ def curves_picture(label: str, curves: Mapping[str, Sequence[tuple[int, float]]]
         axes.set_ylabel(label)
         axes.grid(alpha=0.25, color=INK)
         axes.legend(frameon=False, fontsize=8)
-        return _svg(figure, label)
+        return svg(figure, label)
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
@@ -104,10 +104,10 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-def _svg(figure: Figure, title: str) -> str:
+def svg(figure: Figure, title: str) -> str:
     """The <svg> element alone, named for who cannot see it."""
     text = io.StringIO()
     figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Title": title})
-    svg = text.getvalue()
-    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
-    return svg.replace("<svg ", '<svg role="img" ', 1)
+    found = text.getvalue()
+    found = found[found.index("<svg") :].replace(INK, "currentColor")
+    return found.replace("<svg ", '<svg role="img" ', 1)

@@ -1,0 +1,136 @@
+"""study run: every run of a plan that has no result yet: a finetune, answers to all tests, scores."""
+
+import json
+import shutil
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from saltjax.api._finetune import finetune
+from saltjax.api._training import VOCABULARY_MULTIPLE
+from saltjax.errors import UserError
+from saltjax.hub.locate import locate
+from saltjax.study.design import Study
+from saltjax.study.execute import Record, execute, result_file, write_json
+from saltjax.study.grid import Run, runs
+from saltjax.study.identify import Identifier
+from saltjax.study.judge import asking
+from saltjax.study.manifest import parts, planned_study, read_manifest
+from saltjax.study.metrics import METRICS, Metric
+from saltjax.study.pools import Key, Pool, Questions, pools, read_questions
+from saltjax.study.scoring import Subject, answers, scored
+from saltjax.study.subsets import as_file, digests, ordered
+from saltjax.study.trained import stored_subject, trained_subject
+from saltjax.study.yamlstudy import overrides
+
+Say = Callable[[str], None]
+
+
+def study_run(out: str | Path, *, only: Collection[str] = (), say: Say = lambda line: None) -> dict[str, Any]:
+    """Do the runs of the plan in OUT that have no result yet, or `only` those named; what is done is not done again.
+
+    A run is `finetune` on its subsets, then the answers of its last checkpoint to the tests of its tasks in all
+    languages. Interrupted ones go on from their last checkpoint, with the answers that are there. One that fails is
+    tried once more and then reported (OUT/runs/RUN/log.jsonl has the trace); the others go on. `say` is told of every
+    run that ends.
+
+    Returns finished, failed and skipped (numbers), and failures{RUN: why}. Raises UserError: nothing was planned in
+    OUT, data have changed since, no such run.
+    """
+    out = Path(out)
+    content = read_manifest(out)
+    study = planned_study(content)
+    planned = {run.name: run for run in runs(study)}
+    if unknown := [name for name in only if name not in planned]:
+        raise UserError(f"{out}: no run {unknown[0]}; {out}/commands.txt names all of them")
+    chosen = [run for name, run in planned.items() if not only or name in only]
+    left = [run for run in chosen if not result_file(out, run).exists()]
+    outcome = execute(chosen, out, _Work(study, content, left) if left else _none, say)
+    return {
+        "finished": len(outcome.finished),
+        "failed": len(outcome.failed),
+        "skipped": len(outcome.skipped),
+        "failures": outcome.failed,
+    }
+
+
+def _none(run: Run, folder: Path) -> Record:
+    raise AssertionError(run)
+
+
+class _Work:
+    """What the runs share: the study's data, checked against the manifest."""
+
+    def __init__(self, study: Study, content: dict[str, Any], left: Sequence[Run]):
+        self.study, self.subsets = study, content["subsets"]
+        self.tests: dict[Key, Questions] = read_questions(study)
+        self.pools: dict[Key, Pool] = pools(study, self.tests, {key for run in left for key in run.rows(study)})
+        changed = [
+            test.file for key, test in self.tests.items() if test.sha256 != content["tests"][".".join(key)]["sha256"]
+        ] + [pool.file for key, pool in self.pools.items() if pool.sha256 != content["pools"][".".join(key)]["sha256"]]
+        if changed:
+            raise UserError(f"{', '.join(changed)}: changed since the study was planned; plan it in another folder")
+        self.identifier = Identifier(study.languages) if study.identify else None
+        self.metrics: dict[str, Metric] = {
+            name: METRICS[task.metric] for name, task in study.tasks.items() if task.metric in METRICS
+        }
+        if study.judge and len(self.metrics) < len(study.tasks):
+            ask = asking(study.judge, lambda model: stored_subject(locate(model)))
+            self.metrics |= {name: ask for name in study.tasks if name not in self.metrics}
+
+    def __call__(self, run: Run, folder: Path) -> Record:
+        training = folder / "training"
+        trained = finetune(
+            self.study.models[run.model],
+            training,
+            data=self._data(run, folder / "data"),
+            overrides=[
+                f"cache={folder / 'tokens'}",
+                *overrides(self.study),
+                f"{run.length.unit}={run.length.number:g}",
+                f"seed={run.seed}",
+            ],
+        )
+        if trained["interrupted"]:
+            raise KeyboardInterrupt
+        subject = None
+        scores: dict[str, dict[str, Any]] = {}
+        for task in run.tasks(self.study):
+            for language in self.study.languages:
+                file = folder / "answers" / f"{task}.{language}.json"
+                if not file.exists():
+                    subject = subject or trained_subject(training, VOCABULARY_MULTIPLE)
+                    write_json(file, self._cell(subject, task, language))
+                scores.setdefault(task, {})[language] = json.loads(file.read_text(encoding="utf-8"))["scores"]
+        if not self.study.keep:
+            shutil.rmtree(training)
+        for name in ("data", "tokens"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        facts = {name: trained[name] for name in ("steps", "loss", "tokens_per_second")}
+        too_long = sum(one.get("too_long", 0) for one in trained["data"]["sources"])
+        return {"run": run.name, "scores": scores, **facts, "too_long": too_long}
+
+    def _cell(self, subject: Subject, task: str, language: str) -> dict[str, Any]:
+        rows = self.tests[task, language].rows
+        found = answers(subject, rows, self.study.tasks[task].max_new, lambda done: None)
+        scores = scored(rows, found.texts, language, self.metrics[task], self.identifier)
+        values = scores.pop("values")
+        lines = [
+            {"prompt": row.prompt, "right": row.completion, "answer": text}
+            | {name: of[number] for name, of in values.items()}
+            for number, (row, text) in enumerate(zip(rows, found.texts, strict=True))
+        ]
+        return {"scores": scores | {"truncated": found.truncated}, "answers": lines}
+
+    def _data(self, run: Run, folder: Path) -> list[str]:
+        """The subsets as files. Raises UserError: one is not what was planned."""
+        folder.mkdir(parents=True, exist_ok=True)
+        given = []
+        for name, (key, rows) in parts(run, self.study).items():
+            order = ordered(self.pools[key].rows, run.seed, *key)[:rows]
+            if digests(order, {rows})[rows] != self.subsets[name]["sha256"]:
+                raise UserError(f"{name}: other rows than planned; is another version of lingua installed here?")
+            file = folder / f"{name}.jsonl"
+            file.write_bytes(as_file(order))
+            given.append(f"{'.'.join(key)}={file}")
+        return given

@@ -1,0 +1,85 @@
+"""What every run is trained on, to the byte: one file of hashes, the same for the same study and data."""
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from saltjax.errors import UserError
+from saltjax.study.design import Judge, Length, Study, Task
+from saltjax.study.grid import Run, runs
+from saltjax.study.pools import Key, Pool, Questions
+from saltjax.study.subsets import digests, ordered
+
+FILE = "manifest.json"
+
+
+def part(key: Key, seed: int, rows: int) -> str:
+    """The name of a subset, which is its file's."""
+    return f"{'.'.join(key)}.{seed}.{rows}"
+
+
+def parts(run: Run, study: Study) -> dict[str, tuple[Key, int]]:
+    """{name: (task and language, rows)} of a run; without empty ones."""
+    return {part(key, run.seed, rows): (key, rows) for key, rows in run.rows(study).items() if rows}
+
+
+def manifest(study: Study, found: dict[Key, Pool], asked: dict[Key, Questions]) -> dict[str, Any]:
+    """The study, its files and what was refused, every subset with the SHA-256 of its file, and each run's subsets."""
+    planned = {run.name: parts(run, study) for run in runs(study)}
+    sizes: dict[tuple[Key, int], set[int]] = {}
+    for run in runs(study):
+        for key, rows in run.rows(study).items():
+            sizes.setdefault((key, run.seed), set()).add(rows)
+    subsets: dict[str, dict[str, Any]] = {}
+    for (key, seed), wanted in sizes.items():
+        hashes = digests(ordered(found[key].rows, seed, *key), wanted)
+        subsets |= {part(key, seed, rows): {"rows": rows, "sha256": hashes[rows]} for rows in wanted if rows}
+    return {
+        "study": asdict(study),
+        "pools": {
+            ".".join(key): {"file": one.file, "sha256": one.sha256, "rows": len(one.rows), "refused": one.refused,
+                            "elsewhere": one.elsewhere}
+            for key, one in found.items()
+        },
+        "tests": {
+            ".".join(key): {"file": one.file, "sha256": one.sha256, "rows": len(one.rows)}
+            for key, one in asked.items()
+        },
+        "subsets": subsets,
+        "runs": {name: sorted(has) for name, has in planned.items()},
+    }  # fmt: skip
+
+
+def as_bytes(content: dict[str, Any]) -> bytes:
+    return (json.dumps(content, ensure_ascii=False, indent=1, sort_keys=True) + "\n").encode()
+
+
+def sha256_of(content: dict[str, Any]) -> str:
+    return hashlib.sha256(as_bytes(content)).hexdigest()
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Raises UserError: nothing was planned there."""
+    try:
+        return json.loads((folder / FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{folder}: no study was planned here; `saltjax study plan STUDY.yaml {folder}`") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder / FILE}: cannot be read ({error}); plan the study anew in another folder") from None
+
+
+def planned_study(content: dict[str, Any]) -> Study:
+    """The study of a manifest."""
+    given = content["study"]
+    return Study(
+        **given
+        | {name: tuple(given[name]) for name in ("seen", "unseen", "budgets", "settings", "seeds")}
+        | {
+            "tasks": {name: Task(**one) for name, one in given["tasks"].items()},
+            "groups": {name: tuple(one) for name, one in given["groups"].items()},
+            "lengths": tuple(Length(float(one["number"]), one["unit"]) for one in given["lengths"]),
+            "judge": Judge(**given["judge"]) if given["judge"] else None,
+        }
+    )
