@@ -1,4 +1,4 @@
-"""saltjax layers find"""
+"""saltjax layers find, questions"""
 
 from pathlib import Path
 from typing import Annotated
@@ -55,6 +55,34 @@ def find(
             table.add_row(str(layer), f"{value:,.1f}", *overlaps, "chosen" if layer in record["layers"] else "")
         console.print(table)
         console.print(f"to train exactly these: {record['trainable']}", markup=False, soft_wrap=True)
+
+    emit(record, as_json, show)
+
+
+@layers.command()
+def questions(
+    out: Annotated[Path, typer.Argument(help="A file of JSON lines for `saltjax finetune`.")],
+    files: Annotated[list[str], typer.Argument(metavar="LANG=FILE...", help="Parallel problems, one a line.")],
+    field: Annotated[str, typer.Option(help="Of JSON lines: where the problem is.")] = "question",
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Make translation data for SLAM (configs/slam.yaml) and QAlign: problems of a language to be put into English.
+
+    With en=FILE, line i of all files is the same problem (first column, or --field); else a line of a file is English,
+    tab, the translation. Example:
+
+    saltjax layers questions questions.jsonl en=mgsm_en.tsv de=mgsm_de.tsv sw=mgsm_sw.tsv
+    """
+    from saltjax import api
+
+    record = api.layers_questions(out, files, field=field, overwrite=overwrite)
+
+    def show(console: Console) -> None:
+        table = Table("language", "examples", "left out", box=None)
+        for language, count in record["examples"].items():
+            table.add_row(language, f"{count:,}", f"{record['left_out'].get(language, 0):,}")
+        console.print(table)
 
     emit(record, as_json, show)
 
