@@ -39,7 +39,7 @@ def test_line_i_of_all_files_is_one_problem(tmp_path):
 
 def test_pairs_in_one_file_and_what_is_refused(tmp_path):
     path = tmp_path / "en-eo.tsv.xz"
-    path.write_bytes(lzma.compress("Who?\tKiu?\nWhere?\tKie?\n".encode()))
+    path.write_bytes(lzma.compress(b"Who?\tKiu?\nWhere?\tKie?\n"))
     record = api.layers_questions(tmp_path / "q.jsonl", [f"Esperanto={path}"])
     assert record["examples"] == {"Esperanto": 2}
     [_, (ask, answer)] = rows(tmp_path / "q.jsonl")
