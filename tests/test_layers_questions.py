@@ -27,12 +27,12 @@ def test_line_i_of_all_files_is_one_problem(tmp_path):
     assert found[0][0]["content"] == "Translate the following sentences from German to English.\nWer?"
     assert found[3][0]["content"] == "Translate the following sentences from Swahili to English.\nY"
 
-    with pytest.raises(UserError, match="q.jsonl exists already"):
+    with pytest.raises(UserError, match=r"q\.jsonl exists already"):
         api.layers_questions(tmp_path / "q.jsonl", files)
     with pytest.raises(UserError, match=r"sw\.jsonl, line 1: no text in 'question'; name another --field"):
         api.layers_questions(tmp_path / "r.jsonl", files)
     (tmp_path / "en.tsv").write_text("Who?\n", encoding="utf-8")
-    with pytest.raises(UserError, match=r"en\.tsv has 1 lines, another file more"):
+    with pytest.raises(UserError, match=r"en\.tsv ends before line 2, another"):
         api.layers_questions(tmp_path / "r.jsonl", files[:2])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["de.tsv", "en.tsv", "q.jsonl", "sw.jsonl"]
 

@@ -50,7 +50,7 @@ def pairs(files: Mapping[str, str | Path], field: str) -> Iterator[Pair]:
         elif None in row:
             short = list(files)[row.index(None)]
             raise UserError(
-                f"{files[short]} has {number - 1:,} lines and another file more; line i must be one problem"
+                f"{files[short]} ends before line {number:,}, another file does not; line i must be one problem"
             )
         else:
             problem = {language: text for language, (text,) in zip(texts, row, strict=True)}
