@@ -10,11 +10,14 @@ from saltjax.errors import UserError
 FACTORS = ("budget", "trained", "language", "group", "setting", "length", "model")
 CROSSED = (("budget", "trained"), ("budget", "language"), ("budget", "setting"), ("group", "language"))
 
+OPTIMISER = "powell"  # needs no gradient: it also ends where the runs' variance is 0
+
 
 def decomposition(columns: dict[str, list[Any]]) -> dict[str, Any]:
     """`anova`: type II sums of squares of score ~ factors with two levels or more, and some of their products, each
-    with its share of the sum of all squares (eta squared), F and p. `mixed`: the main factors' effects with a random
-    intercept a run, since the scores of one run rise and fall together; None where it did not converge, with `note`.
+    with its share of the sum of all squares (eta squared), F and p. `mixed`: the same terms' effects with a random
+    intercept a run, since the scores of one run rise and fall together, by REML; None where it cannot be had, with
+    `note`.
 
     Budgets are levels, not numbers: no shape of the curve is assumed. Terms are left out that others determine.
     Raises UserError: statsmodels is not installed.
@@ -47,14 +50,14 @@ def decomposition(columns: dict[str, list[Any]]) -> dict[str, Any]:
         }
         for name, row in found.iterrows()
     }
-    return {"anova": anova, **_mixed(formulas, frame, terms)}
+    return {"anova": anova, **_mixed(formulas, frame, full)}
 
 
 def _mixed(formulas: Any, frame: Any, terms: list[str]) -> dict[str, Any]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            fitted = formulas.mixedlm("score ~ " + " + ".join(terms), frame, groups=frame["run"]).fit()
+            fitted = formulas.mixedlm("score ~ " + " + ".join(terms), frame, groups=frame["run"]).fit(method=OPTIMISER)
         except (ValueError, np.linalg.LinAlgError) as error:
             return {"mixed": None, "note": f"the mixed model could not be fitted ({error})"}
     said = sorted({str(one.message).split(";")[0].split("\n")[0] for one in caught})

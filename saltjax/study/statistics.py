@@ -29,21 +29,21 @@ def draws(seeds: int) -> Int[np.ndarray, "draws seeds"]:
     return np.random.default_rng(0).integers(0, seeds, (RESAMPLES, seeds))
 
 
-def estimate(statistic: Callable[..., Float[np.ndarray, "..."]], *tables: Float[np.ndarray, "... seeds"]) -> Estimate:
-    """A statistic of values whose last axis is seeds, and its percentile bootstrap interval; the same seeds are drawn
-    for all tables, since runs of one seed share their data. `statistic` reduces the last axis."""
+def estimate(statistic: Callable[..., np.floating], *tables: Float[np.ndarray, "seeds"]) -> Estimate:
+    """A statistic of values by seed, and its percentile bootstrap interval; the same seeds are drawn for all tables,
+    since runs of one seed share their data."""
     value = float(statistic(*tables))
-    seeds = tables[0].shape[-1]
+    seeds = len(tables[0])
     if seeds < 2:
         return Estimate(value, None)
     chosen = draws(seeds)
-    drawn = np.array([float(statistic(*(one[..., draw] for one in tables))) for draw in chosen])
+    drawn = np.array([float(statistic(*(one[draw] for one in tables))) for draw in chosen])
     low, high = np.nanquantile(drawn, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
     return Estimate(value, (float(low), float(high)))
 
 
 def mean(values: Float[np.ndarray, " seeds"]) -> Estimate:
-    return estimate(lambda one: one.mean(axis=-1), values)
+    return estimate(lambda one: one.mean(), values)
 
 
 def difference(a: Float[np.ndarray, " seeds"], b: Float[np.ndarray, " seeds"]) -> Estimate:
@@ -59,8 +59,9 @@ def transfer(seen: Table, unseen: Table, budget: int) -> Estimate | None:
     if (gain.interval is None and gain.value == 0) or (gain.interval and gain.interval[0] <= 0 <= gain.interval[1]):
         return None
 
-    def ratio(u: Float[np.ndarray, " seeds"], s: Float[np.ndarray, " seeds"]) -> Float[np.ndarray, ""]:
-        return np.divide(u.mean(axis=-1), s.mean(axis=-1))
+    def ratio(u: Float[np.ndarray, " seeds"], s: Float[np.ndarray, " seeds"]) -> np.floating:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return u.mean() / s.mean()
 
     return estimate(ratio, unseen[budget] - unseen[0], seen[budget] - seen[0])
 
