@@ -12,7 +12,7 @@ compiler's, times are measured in turns in one run. Ratios are what carries over
 
 The recipes: QAlign trains all parameters on translated questions and then on English problems (MetaMathQA), 3 epochs
 each; SLAM trains once, 4 epochs, on translated questions, and in its code on translated answers, too. What they cost is
-tokens x epochs x a step's cost: `--questions`, `--answers`, `--problems` are millions of tokens. The defaults are 66,000
+tokens x epochs x a step's cost; `--questions`, `--answers` and `--problems` are millions of tokens, by default 66,000
 questions (9 languages, about 190 tokens with their translations), as many answers (250), and 395,000 problems (300).
 """
 
@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("--answers", type=float, default=16.5, metavar="MILLIONS")
     parser.add_argument("--problems", type=float, default=118.5, metavar="MILLIONS")
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="settings of finetune, such as remat=block")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     slam = setting(range(args.trained))
     shape = (args.batch, args.length)
     common = [f"batch_size={args.batch}", f"seq_len={args.length}", *args.settings]
