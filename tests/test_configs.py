@@ -18,6 +18,7 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 DEVICES = {"gemma-2b-german": 16, "llama-3.2-1b-vietnamese": 16, "llama-8b-v5e-16": 16, "llama-8b-v5p-8": 4}
 DEVICES |= {"llama-8b-8xh100": 8, "low-resource": 1, "pocket": 1, "adapt": 1}
 DEVICES |= {"slam": 8, "qalign": 8, "finetune-full": 8, "finetune-lora": 8}
+DEVICES |= {"neurons-xnli": 1, "neurons-xquad": 1}
 
 
 def test_every_recipe_is_known_here():

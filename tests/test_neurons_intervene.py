@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +17,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from saltjax.cli import main
 from saltjax.errors import UserError
 from saltjax.models import hidden_states, load_model, logits
-from saltjax.neurons.files import Known, read_neurons, write_neurons
+from saltjax.models.generation import generate
+from saltjax.neurons.files import Known, read_neurons, write_neurons, write_statistics
 from saltjax.neurons.intervene import values
+from saltjax.neurons.statistics import Statistics
 from saltjax.neurons.surgery import held, with_biases
 from saltjax.train.config import MeshConfig
 from saltjax.train.mesh import make_mesh
@@ -77,6 +80,23 @@ def test_the_changed_weights_are_the_hooks(tmp_path, name):
         assert np.abs(found - expected).max() < 2e-4, point
 
 
+def test_what_is_written_is_what_the_hooked_model_writes(tmp_path):
+    reference = zoo_decoders.make("llama", tmp_path / "m")
+    model, rng = load_model(tmp_path / "m"), np.random.default_rng(2)
+    shape = (model.config.layers, model.config.mlp_size)
+    neurons, numbers = rng.random(shape) < 0.3, rng.normal(0, 1.5, shape).astype(np.float32)
+    prompt = rng.integers(10, zoo_decoders.VOCAB, 7).tolist()
+
+    def theirs():
+        written = reference.generate(torch.tensor([prompt]), max_new_tokens=8, do_sample=False, eos_token_id=None)
+        return written[0, len(prompt) :].tolist()
+
+    plain = theirs()
+    for *own, layer in zip(neurons, numbers, reference.model.layers, strict=True):
+        overwrite(layer, "post", *own, ("mlp.act_fn", "mlp.down_proj"))
+    assert generate(held(with_biases(model), neurons, numbers, "post"), [prompt], 8) == [theirs()] != [plain]
+
+
 def test_a_model_on_a_mesh_is_held_too(tmp_path):
     zoo_decoders.make("llama", tmp_path / "m")
     mesh = make_mesh(MeshConfig(1, 2, 2))
@@ -100,6 +120,10 @@ def test_what_neurons_are_held_at(tmp_path):
     write_neurons(tmp_path, "lape", "pre", ["a", "b"], neurons, {})
     with pytest.raises(UserError, match=r"stats.safetensors: missing"):
         read_neurons(tmp_path)
+    one = Statistics.none(np.zeros((2, 2, 3), np.float32), 7)
+    one = replace(one, tokens=5, batches=2, quantiles=np.arange(42.0).reshape(2, 7, 3))
+    write_statistics(tmp_path, {"a": one, "b": one}, {"percentiles": "batches", "model_sha256": "sha"})
+    assert (read_neurons(tmp_path).values["b"]["p90"] == one.quantiles[:, 5] / 2).all()
     record = json.loads((tmp_path / "neurons.json").read_text())
     assert record["sizes"] == [3, 3] and record["languages"]["a"]["1"] == np.flatnonzero(neurons[0, 1]).tolist()
 
@@ -149,6 +173,9 @@ def test_find_and_intervene(room, saltjax):
     assert status == 0, err
     record = json.loads(out)
     assert set(record["neurons"]) == set(LANGUAGES) and "windows" in err
+    assert record["trainable"]["vi"] == f"neurons:{path / 'n'}@vi"
+    provenance = json.loads((path / "n" / "neurons.json").read_text())["provenance"]
+    assert provenance["model_sha256"] == read_neurons(path / "n").model_sha256
     assert {file.name for file in (path / "n").iterdir()} == {
         "neurons.json", "stats.safetensors", "layers.png", "overlap.png",
     }  # fmt: skip

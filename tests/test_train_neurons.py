@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import zoo
-from neuronal import files
 from safetensors.numpy import load_file
 from test_train_lora import ONE
 from training import batch, fresh, settings, stored
 
 from saltjax.cli import main
 from saltjax.errors import UserError
+from saltjax.neurons.files import write_neurons
 from saltjax.train.config import MeshConfig
 from saltjax.train.forward import decoder_forward
 from saltjax.train.lora import merged, with_adapters
@@ -83,29 +83,21 @@ def trained(spec, *overrides, mesh=ONE):
     return before, jax.tree.map(np.asarray, state.params), float(metrics["loss"]), moments, config
 
 
-@pytest.mark.parametrize("mesh", [(1, 1, 1), (1, 2, 2)])
-def test_neurons_learn_as_with_a_masked_gradient_and_nothing_else_moves(file, mesh):
-    before, after, _, moments, _ = trained(f"neurons:{file}@de", mesh=make_mesh(MeshConfig(*mesh)))
-    mask, flat = mask_of(), dict(leaves(before))
-    masks = {
-        "layers.mlp.gate": mask[:, None] + 0 * flat["layers.mlp.gate"],
-        "layers.mlp.up": mask[:, None] + 0 * flat["layers.mlp.up"],
-        "layers.mlp.down": mask[..., None] + 0 * flat["layers.mlp.down"],
-    }  # fmt: skip
-    slope = jax.jit(jax.grad(lambda values, rows: loss_of(nested(values), rows)), static_argnums=())
-
-    def gradient(values, number):
-        return slope(values, batch(number))
-
-    expected = adam(flat, gradient, masks)
-    found = dict(leaves(after))
-    for path, x in flat.items():
-        frozen = masks.get(path, np.zeros(x.shape)) == 0
-        np.testing.assert_array_equal(found[path][frozen], x[frozen], err_msg=path)
-        np.testing.assert_allclose(found[path], expected[path], atol=2e-5, err_msg=path)
-        if path in masks:
-            assert np.abs(found[path] - x)[~frozen].min() > 1e-4
-    assert moments == 5 * 3 * 16
+def test_neurons_learn_as_with_a_masked_gradient_and_nothing_else_moves(file):
+    flat, mask = dict(leaves(stored()[1])), mask_of()
+    masks = {f"layers.mlp.{name}": mask[:, None] + 0 * flat[f"layers.mlp.{name}"] for name in ("gate", "up")}
+    masks["layers.mlp.down"] = mask[..., None] + 0 * flat["layers.mlp.down"]
+    slope = jax.jit(jax.grad(lambda values, rows: loss_of(nested(values), rows)))
+    expected = adam(flat, lambda values, number: slope(values, batch(number)), masks)
+    for mesh in ((1, 1, 1), (1, 2, 2)):
+        before, after, _, moments, _ = trained(f"neurons:{file}@de", mesh=make_mesh(MeshConfig(*mesh)))
+        found = dict(leaves(after))
+        for path, x in leaves(before):
+            frozen = masks.get(path, np.zeros(x.shape)) == 0
+            np.testing.assert_array_equal(found[path][frozen], x[frozen], err_msg=path)
+            np.testing.assert_allclose(found[path], expected[path], atol=2e-5, err_msg=path)
+            assert (found[path] != x)[~frozen].all()
+        assert moments == 5 * 3 * 16
 
 
 def test_masked_adapters_learn_as_a_times_the_masked_b_and_merge_exactly(file):
@@ -113,7 +105,7 @@ def test_masked_adapters_learn_as_a_times_the_masked_b_and_merge_exactly(file):
     before, after, loss, _, config = trained(f"lora:{file}@de", "lora.rank=2", "lora.alpha=6", targets)
     flat, mask = dict(leaves(before)), mask_of()
     adapters = {path: x for path, x in flat.items() if path.startswith("lora.")}
-    base = {path: x for path, x in flat.items() if path not in adapters}
+    base = {path: jnp.asarray(x) for path, x in flat.items() if path not in adapters}
     sides = {"lora.layers.mlp.gate.b": mask[:, None], "lora.layers.mlp.up.b": mask[:, None],
              "lora.layers.mlp.down.a": mask[..., None]}  # fmt: skip
 
@@ -156,8 +148,8 @@ def test_masked_adapters_learn_as_a_times_the_masked_b_and_merge_exactly(file):
     inputs = [jnp.asarray(rows[name]) for name in ("tokens", "positions", "segments")]
     valid = rows["segments"] > 0
     np.testing.assert_allclose(
-        np.asarray(adapted.hidden(after, *inputs))[valid],
-        np.asarray(plain.hidden(nested(whole), *inputs))[valid],
+        np.asarray(adapted.hidden(jax.tree.map(jnp.asarray, after), *inputs))[valid],
+        np.asarray(plain.hidden(merged(jax.tree.map(jnp.asarray, after), config), *inputs))[valid],
         atol=1e-5,
     )
 
@@ -185,27 +177,26 @@ def saltjax(monkeypatch, capfd, tmp_path):
     return run
 
 
-def test_found_trained_exported(tmp_path, saltjax):
+def test_trained_and_exported(tmp_path, saltjax):
     zoo.llama(tmp_path / "m", dtype="float32", initializer_range=0.3)
-    text = files(tmp_path, 12)
-    values = [f"{language}={file}" for language, file in text.items()]
-    status, out, err = saltjax(
-        "neurons", "find", tmp_path / "m", tmp_path / "n", "--text", *values, "--seq-len", 16,
-        "--method", "act-prob-zero", "--rate", 0.1, "--json",
-    )  # fmt: skip
-    assert status == 0, err
-    setting = json.loads(out)["trainable"]["vi"]
-    assert setting == f"neurons:{tmp_path / 'n'}@vi"
-    tiny = ("seq_len=16", "batch_size=4", "steps=2", "warmup_steps=0", "learning_rate=1e-2")
-    adapt = ("adapt", tmp_path / "m", tmp_path / "run", "--text", text["vi"], *tiny)
+    text = tmp_path / "vi.txt"
+    text.write_text("\n".join(zoo.sentences("vi", 60)))
+    chosen = np.random.default_rng(0).random((2, 2, 48)) < 0.2
+    (tmp_path / "n").mkdir()
+    write_neurons(tmp_path / "n", "lape", "post", ["de", "vi"], chosen, {"model_sha256": "abc"})
+    tiny = ("seq_len=16", "batch_size=8", "steps=2", "warmup_steps=0", "learning_rate=1e-2")
+    adapt = ("adapt", tmp_path / "m", tmp_path / "run", "--text", text, *tiny)
     status, _, err = saltjax(*adapt, f"trainable=lora:{tmp_path / 'n'}@vi", "lora.targets=layers.mlp.gate", "--json")
     assert status == 0, err
     (origin,) = read(tmp_path / "run").inputs["neurons"]
-    assert origin["method"] == "act-prob-zero" and len(origin["model_sha256"]) == len(origin["sha256"]) == 64
+    assert origin | {"sha256": 64} == {
+        "choice": f"{tmp_path / 'n'}@vi", "sha256": 64, "method": "lape", "point": "post", "model_sha256": "abc",
+    }  # fmt: skip
+    assert len(origin["sha256"]) == 64
     status, out, err = saltjax("export", tmp_path / "run", tmp_path / "out", "--json")
     assert status == 0, err
     assert json.loads(out)["max_abs_logit_difference"] < 1e-3
-    own = json.loads((tmp_path / "n" / "neurons.json").read_text())["languages"]["vi"]
+    own = {str(layer): np.flatnonzero(mask).tolist() for layer, mask in enumerate(chosen[1])}
     old, new = (load_file(tmp_path / name / "model.safetensors") for name in ("m", "out"))
     for name, before in old.items():
         moved = (new[name] != before).any(axis=1) if before.ndim > 1 else new[name] != before

@@ -42,6 +42,10 @@ def find(
     rate: Annotated[
         float | None, typer.Option(help="Share of all neurons that is chosen: lape 0.01, else 0.00125 a language.")
     ] = None,
+    percentiles: Annotated[
+        str,
+        typer.Option(help="Of all tokens (sketch), or the mean of those of batches of --batch-size windows (batches)."),
+    ] = "sketch",
     tokens: Tokens = None,
     seq_len: SeqLen = None,
     dtype: Dtype = None,
@@ -54,8 +58,9 @@ def find(
 
     with Passing() as passing:
         record = api.neurons_find(
-            model, out, text=text or (), method=method, point=point, rate=rate, tokens=tokens, seq_len=seq_len,
-            dtype=dtype, batch_size=batch_size, overwrite=overwrite, reading=passing.reading, progress=passing,
+            model, out, text=text or (), method=method, point=point, rate=rate, percentiles=percentiles,
+            tokens=tokens, seq_len=seq_len, dtype=dtype, batch_size=batch_size, overwrite=overwrite,
+            reading=passing.reading, progress=passing,
         )  # fmt: skip
 
     def show(console: Console) -> None:

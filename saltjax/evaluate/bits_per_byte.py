@@ -69,7 +69,7 @@ class HeldOut:
 def held_out(path: str | Path, tokenizer: PreTrainedTokenizerBase, seq_len: int) -> HeldOut:
     """Raises UserError: see `data.corpus.documents`, `data.tokens.begin_of_text`; seq_len below 2."""
     batches = list(encoded(plain_backend(tokenizer), documents(path)))
-    text = Batch(*(np.concatenate(parts) for parts in zip(*batches, strict=True)))
+    text = Batch(*(np.concatenate(parts) for parts in zip(*(batch[:3] for batch in batches), strict=True)))
     counts = Counts.of(text, tokenizer.unk_token_id)
     store = TokenStore(text.tokens, np.cumsum(text.lengths), begin_of_text(tokenizer), None, counts)
     return HeldOut(Windows(store, seq_len), text.bytes, counts)

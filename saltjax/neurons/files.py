@@ -15,6 +15,7 @@ from saltjax.neurons.statistics import Statistics
 from saltjax.train.neuronsets import NEURONS, read_sets
 
 PERCENTS = (5, 10, 25, 50, 75, 90, 95)
+WAYS = ("sketch", "batches")  # to a percentile
 STATISTICS = "stats.safetensors"
 
 
@@ -49,13 +50,16 @@ def write_neurons(
 def write_statistics(directory: Path, found: Mapping[str, Statistics], provenance: Mapping[str, Any]) -> None:
     """`LANG.{positive int64, mean, abs_mean, low, high, p5, ..., p95 float32}`, all [L, f]; the metadata has
     `provenance` as JSON, and each language's tokens and its largest bracket, which bounds the error of a percentile's
-    rank (`sketch.py`)."""
+    rank (`sketch.py`). Where `provenance` has percentiles=batches they are the means over batches of each batch's."""
     arrays: dict[str, np.ndarray] = {}
     languages = {}
     for language, one in found.items():
         own = {"positive": one.positive, "mean": one.mean, "abs_mean": one.absolute_mean}
         own |= {"low": one.low, "high": one.high}
-        own |= {f"p{percent}": one.quantile(float(percent)) for percent in PERCENTS}
+        if provenance.get("percentiles") == "batches":
+            own |= {f"p{percent}": one.batch_quantiles[:, i] for i, percent in enumerate(PERCENTS)}
+        else:
+            own |= {f"p{percent}": one.quantile(float(percent)) for percent in PERCENTS}
         for name, values in own.items():
             arrays[f"{language}.{name}"] = np.ascontiguousarray(values, np.int64 if name == "positive" else np.float32)
         brackets = [one.sketch(layer).largest_bracket() for layer in range(len(one.low))]

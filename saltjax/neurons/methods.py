@@ -44,14 +44,21 @@ class Found(NamedTuple):
 
 
 def find(
-    run: Pass, texts: Mapping[str, Text], method: str, rate: float | None = None, tell: Tell | None = None
+    run: Pass,
+    texts: Mapping[str, Text],
+    method: str,
+    rate: float | None = None,
+    tell: Tell | None = None,
+    batch_percents: tuple[float, ...] = (),
 ) -> Found:
     """The neurons of each language by `method`; `rate` is the share of all neurons: for lape those that are
-    language-specific (0.01), else those of each language (0.00125). UserError: see `checked`, `collect`."""
+    language-specific (0.01), else those of each language (0.00125). The statistics also get the `batch_percents` of
+    each batch. UserError: see `checked`, `collect`."""
     percent = checked(method, rate, len(texts))
     pooled, counts = method.endswith("pooled"), method == "act-prob-mean" or percent is not None
     parts = {language: split(text) if counts else (text, text) for language, text in texts.items()}
-    batch_percents = () if percent is None or pooled else (percent,)
+    if percent is not None and not pooled:
+        batch_percents = tuple(sorted({*batch_percents, percent}))
 
     def passed(language: str, part: Text, limit: np.ndarray | None, percents: tuple[float, ...]) -> Statistics:
         thresholds = None if limit is None else limit[:, None].astype(np.float32)
@@ -62,7 +69,10 @@ def find(
         if pooled and percent is not None:
             limits = dict.fromkeys(texts, everywhere(list(found.values()), percent / 100))
         else:
-            limits = {language: one.batch_quantiles[:, 0] if percent else one.mean for language, one in found.items()}
+            place = batch_percents.index(percent) if percent else 0
+            limits = {
+                language: one.batch_quantiles[:, place] if percent else one.mean for language, one in found.items()
+            }
         above = [passed(language, second, limits[language], ()) for language, (_, second) in parts.items()]
         scores = np.stack([one.above[:, 1] / one.tokens for one in above])
     elif method == "act-abs-mean":
