@@ -4,8 +4,9 @@
 
 Auxiliary vectors of 300 numbers, PLM rows of 768, a source table of 32,000 x 2,048 in bfloat16; words, dictionary and
 links between words are made up. A method's time is that of its rule and of the rows of one table, compilation
-included (XLA's cache on disk is not used). `align` is left out: it reads a text, and its time is that of the text. `--rivals` compares the rows of `focus`, `omp` and `knn` with those of
-deepfocus and mergekit, where these are installed, on the first 512 new tokens.
+included (XLA's cache on disk is not used). `align` is left out: its time is that of the text it reads. `--rivals`
+compares the rows of `focus`, `omp` and `knn` with those of deepfocus and mergekit, where these are installed, on the
+first 512 new tokens.
 """
 
 import argparse
