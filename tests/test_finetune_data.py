@@ -110,6 +110,13 @@ def test_the_tokenizers_own_chat_template_comes_first_and_white_space_behind_the
     assert encoded(Template(tokenizer, "plain"), path).tokens.tolist() != batch.tokens.tolist()
 
 
+def test_a_template_that_writes_todays_date_gives_the_same_tokens_every_day():
+    """As Llama 3.1's does; and the template that is kept is the one that asks with the day's date."""
+    template = Template(chatty(template="{{ strftime_now('%d %b %Y') }}" + CHATML))
+    assert template.marked(TALK, "here").text.startswith("26 Jul 2024<|")
+    assert "strftime_now" in template.text
+
+
 def test_a_template_that_cannot_be_followed_is_refused_with_the_line(tmp_path):
     path = written(tmp_path / "a.jsonl", {"messages": TALK[1:3]}, {"messages": TALK[1:]})
     forgets = "{% for m in messages %}{% if loop.last or m['role'] == 'user' %}" + CHATML.partition("%}")[2]

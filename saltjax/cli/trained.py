@@ -10,7 +10,7 @@ from saltjax.cli.output import emit, rows
 
 
 def report_run(record: Mapping[str, Any], as_json: bool, speaks: bool, what: str = "") -> None:
-    """The record of a run, if this process `speaks`. `what`: "bits per byte" of what, where it is not text."""
+    """The record of a run, if this process `speaks`. `what`: bits per byte and tokens of what, where it is not text."""
 
     def show(console: Console) -> None:
         speed, loss = record["tokens_per_second"], record["loss"]
@@ -19,7 +19,7 @@ def report_run(record: Mapping[str, Any], as_json: bool, speaks: bool, what: str
             ("steps", record["steps"]),
             ("loss", loss and f"{loss:.4f} nats a token"),
             *((name, f"{value:.4f} bits per byte{what}") for name, value in record["valid"].items()),
-            ("speed", speed and f"{speed:,.0f} tokens a second"),
+            ("speed", speed and f"{speed:,.0f} tokens{what} a second"),
             ("MFU", record["mfu"] and f"{record['mfu']:.1%}"),
             ("waiting for data", speed and f"{record['data_wait']:.1%} of the time"),
             *(

@@ -31,8 +31,10 @@ class ExampleWindows(Windows):
         layout = Layout(stops - lengths[here], stops, np.zeros(len(here), bool), packing.ends)
         super().__init__(store, seq_len, layout)
         self.learns = store.learns
+        answers = np.add.reduceat(store.learns, store.ends - lengths, dtype=np.int64)
+        self.answer_tokens = int(answers[fitting].sum())  # in all windows: the targets of one pass
         self.too_long = len(lengths) - len(fitting)
-        self.longest = int(lengths.max(initial=0))
+        self.longest = int(lengths.max())
         self._waste, self._tokens = packing.waste, int(lengths[fitting].sum())
 
     @property
@@ -42,13 +44,6 @@ class ExampleWindows(Windows):
     @property
     def waste(self) -> float:
         return self._waste
-
-    @property
-    def answer_tokens(self) -> int:
-        """In all windows: one pass's targets."""
-        starts, stops = self.layout.starts, self.layout.stops
-        before = np.concatenate([[0], np.cumsum(self.learns, dtype=np.int64)])
-        return int((before[stops] - before[starts]).sum())
 
     def write(self, index: int, *arrays: np.ndarray) -> None:
         tokens, segments, positions, learns = arrays

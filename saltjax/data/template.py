@@ -1,7 +1,9 @@
 """From a conversation to token ids, and which of them are an answer: what the loss is taken on."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from typing import NamedTuple
 
 import numpy as np
@@ -34,6 +36,10 @@ OURS = {
 {{ BEGIN }}{% for m in messages %}{{ m.content }}{% if m.role == 'assistant' %}{{ END }}{% endif %}{% endfor %}""",
 }
 TEMPLATES = ("auto", "chat", *OURS)
+TODAY = re.compile(r"strftime_now\((['\"])(.*?)\1\)")
+DAY = datetime(
+    2024, 7, 26
+)  # for templates that write today's date, so that tokens stay the same; Llama 3's own default
 TOLD = 3  # mistakes of the data that are told in full
 
 
@@ -50,7 +56,8 @@ class Template:
     are ours (`OURS`), and `auto` is chat where the tokenizer has one, else plain.
 
     An answer is what follows what the model is asked with (the template's generation prompt), to the special token that
-    ends it; white space behind that is none of it. `text` is the template itself, in Jinja.
+    ends it; white space behind that is none of it. `text` is the template itself, in Jinja; where it writes today's
+    date, the tokens have `DAY`.
 
     Raises UserError: an unknown name, chat without a chat template, one that ends answers with no special token or is
     no template; ours without EOS, or no token to begin with.
@@ -67,6 +74,7 @@ class Template:
         if name == "chat" and not own:
             raise UserError(f"{tokenizer.name_or_path} has no chat template; use template=plain")
         self.text = _ours(name, tokenizer) if name in OURS or not own else tokenizer.get_chat_template()
+        self._dated = TODAY.sub(lambda found: json.dumps(DAY.strftime(found[2])), self.text)
         asked = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
         if not self.marked(asked, "template").text.endswith(self._specials):
             raise UserError("the chat template ends answers with no special token: no model learns to stop by it")
@@ -94,7 +102,7 @@ class Template:
         try:
             return str(
                 self._tokenizer.apply_chat_template(
-                    conversation, chat_template=self.text, tokenize=False, add_generation_prompt=asks
+                    conversation, chat_template=self._dated, tokenize=False, add_generation_prompt=asks
                 )
             )
         except (TemplateError, TypeError, ValueError) as error:

@@ -36,7 +36,7 @@ Account = Callable[[int], dict[str, Any]]
 
 @runtime_checkable
 class Batches(Protocol):
-    """An endless Grain iterator of dicts tokens, segments, positions: int32 [local batch, seq_len]."""
+    """An endless Grain iterator of dicts tokens, segments, positions (and learns): int32 [local batch, seq_len]."""
 
     def __next__(self) -> dict[str, np.ndarray]: ...
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]: ...
