@@ -96,15 +96,9 @@ def trained(
             f"{directory}: the tokenizer gives id {largest}, but the model has "
             f"{decoder.vocab_size} embedding rows; they do not belong together"
         )
-    notes = list(described(fed))
-    if settings.epochs:
-        windows = sum(len(one.windows) for one in fed)
-        count = math.ceil(settings.epochs * windows / settings.batch_size)
-        notes.append(f"epochs={settings.epochs:g}: {count:,} steps of {settings.batch_size} of {windows:,} windows")
-        settings = dataclasses.replace(settings, epochs=0.0, steps=count)
-    settings = resolved(settings)
-    for line in notes if primary() else ():
+    for line in described(fed) if primary() else ():
         print(line, file=sys.stderr)
+    settings = resolved(_with_steps(settings, sum(len(one.windows) for one in fed)))
     known = agreed(here)
     resumes = agreed(steps(Run(run, settings).checkpoints) if primary() else None)
     inputs = {
@@ -167,13 +161,28 @@ def trained(
         "steps": done.step,
         "loss": done.loss,
         "valid": done.valid,
-        **({"valid_loss": {name: nats(value, held[name]) for name, value in done.valid.items()}} if template else {}),
+        **({"valid_loss": _nats(done.valid, held)} if template else {}),
         **done.speed,
         **device_memory(),
         "checkpoint": str(done.checkpoint) if done.checkpoint else None,
         "data": account(fed, given.seen(done.step)),
         "interrupted": done.interrupted,
     }
+
+
+def _with_steps(settings: AdaptConfig, windows: int) -> AdaptConfig:
+    """`epochs` of so many windows, as steps."""
+    if not settings.epochs:
+        return settings
+    count = math.ceil(settings.epochs * windows / settings.batch_size)
+    if primary():
+        note = f"epochs={settings.epochs:g}: {count:,} steps of {settings.batch_size} of {windows:,} windows"
+        print(note, file=sys.stderr)
+    return dataclasses.replace(settings, epochs=0.0, steps=count)
+
+
+def _nats(valid: dict[str, float], held: dict[str, HeldOut]) -> dict[str, float]:
+    return {name: nats(value, held[name.removesuffix(SUFFIX)]) for name, value in valid.items()}
 
 
 def named(value: str) -> tuple[str, Path]:
