@@ -17,7 +17,7 @@ from saltjax.data.pipeline import batches
 from saltjax.data.template import Template
 from saltjax.data.tokens import Progress
 from saltjax.errors import UserError
-from saltjax.evaluate.bits_per_byte import held_out, score
+from saltjax.evaluate.bits_per_byte import HeldOut, held_out, score
 from saltjax.evaluate.heldexamples import held_examples, nats
 from saltjax.hub.config import read_config as read_model_config
 from saltjax.hub.locate import locate
