@@ -10,7 +10,7 @@ LANGUAGES = ("en", "de", "ar", "vi")
 SETTINGS = {
     "template": "plain",
     "batch_size": 2,
-    "seq_len": 64,
+    "seq_len": 96,
     "learning_rate": 1e-3,
     "warmup_steps": 1,
     "checkpoint_every": 1,
@@ -21,8 +21,8 @@ SETTINGS = {
 
 
 def rows(language: str, count: int, start: int = 0) -> list[dict]:
-    """Pairs of sentences that follow one another in the pocket text."""
-    sentences = zoo.sentences(language, 400)[2 * start :]
+    """The first words of sentences that follow one another in the pocket text."""
+    sentences = [" ".join(one.split()[:4]) for one in zoo.sentences(language, 400)[2 * start :]]
     return [{"prompt": sentences[2 * i], "completion": sentences[2 * i + 1]} for i in range(count)]
 
 

@@ -11,7 +11,7 @@ from saltjax.errors import UserError
 from saltjax.study.design import Length
 from saltjax.study.grid import runs
 from saltjax.study.identify import Identifier
-from saltjax.study.manifest import as_bytes, manifest, planned_study
+from saltjax.study.manifest import as_bytes, manifest, orders, planned_study
 from saltjax.study.pools import enough, pools, read_questions
 from saltjax.study.rows import Row, read_rows
 from saltjax.study.subsets import as_file, digests, ordered
@@ -63,7 +63,7 @@ def test_manifests_are_the_same_to_the_byte(study):
     def planned():
         asked = read_questions(study)
         found = pools(study, asked)
-        return as_bytes(manifest(study, found, asked))
+        return as_bytes(manifest(study, found, asked, orders(study, found)))
 
     once = planned()
     assert planned() == once

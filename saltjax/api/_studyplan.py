@@ -20,10 +20,10 @@ from saltjax.study.estimate import Cost, Subject, cost, device, subject, summary
 from saltjax.study.execute import results, write_json
 from saltjax.study.grid import Run, runs
 from saltjax.study.identify import Identifier
-from saltjax.study.manifest import FILE, as_bytes, manifest, sha256_of
+from saltjax.study.manifest import FILE, as_bytes, manifest, orders, sha256_of
 from saltjax.study.metrics import check_golds
 from saltjax.study.pools import Key, Pool, Questions, enough, notes, pools, read_questions
-from saltjax.study.subsets import ordered
+from saltjax.study.rows import Row
 from saltjax.study.tokens import Counter
 from saltjax.study.yamlstudy import read_study, settings_of
 
@@ -59,9 +59,10 @@ def study_plan(
         Identifier(asked_for.languages)
     found = pools(asked_for, asked)
     enough(asked_for, found)
-    content = manifest(asked_for, found, asked)
+    drawn = orders(asked_for, found)
+    content = manifest(asked_for, found, asked, drawn)
     _new_or_same(out, content)
-    costs = _costs(asked_for, found, asked)
+    costs = _costs(asked_for, found, asked, drawn)
     planned = runs(asked_for)
     hours = [one.hours(*chip) for one in costs] if chip else []
     each: list[float | None] = [*hours] if chip else [None] * len(costs)
@@ -104,7 +105,9 @@ def _new_or_same(out: Path, content: dict[str, Any]) -> None:
         )
 
 
-def _costs(study: Study, found: dict[Key, Pool], asked: dict[Key, Questions]) -> list[Cost]:
+def _costs(
+    study: Study, found: dict[Key, Pool], asked: dict[Key, Questions], drawn: dict[tuple[Key, int], list[Row]]
+) -> list[Cost]:
     """Of every run, in order."""
     config = settings_of(study)
     sums: dict[tuple[str, Key, int], Any] = {}
@@ -118,8 +121,7 @@ def _costs(study: Study, found: dict[Key, Pool], asked: dict[Key, Questions]) ->
         for key, pool in found.items():
             lengths = dict(zip((row.digest for row in pool.rows), counted(pool.rows).tolist(), strict=True))
             for seed in study.seeds:
-                order = ordered(pool.rows, seed, *key)
-                sums[name, key, seed] = totals(np.array([lengths[row.digest] for row in order]))
+                sums[name, key, seed] = totals(np.array([lengths[row.digest] for row in drawn[key, seed]]))
         for key, test in asked.items():
             new = study.tasks[key[0]].max_new * len(test.rows)
             answers[name, key] = int(counted(test.rows, asked=True).sum()), new

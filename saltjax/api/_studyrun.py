@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from saltjax.study.scoring import Subject, answers, scored
 from saltjax.study.subsets import as_file, digests, ordered
 from saltjax.study.trained import stored_subject, trained_subject
 from saltjax.study.yamlstudy import overrides
+from saltjax.train.interrupt import asked_lately
 
 Say = Callable[[str], None]
 
@@ -45,7 +46,7 @@ def study_run(out: str | Path, *, only: Collection[str] = (), say: Say = lambda 
         raise UserError(f"{out}: no run {unknown[0]}; {out}/commands.txt names all of them")
     chosen = [run for name, run in planned.items() if not only or name in only]
     left = [run for run in chosen if not result_file(out, run).exists()]
-    outcome = execute(chosen, out, _Work(study, content, left) if left else _none, say)
+    outcome = execute(chosen, out, _Work(study, content, left) if left else _none, say, asked_lately)
     return {
         "finished": len(outcome.finished),
         "failed": len(outcome.failed),
@@ -96,12 +97,14 @@ class _Work:
         subject = None
         scores: dict[str, dict[str, Any]] = {}
         for task in run.tasks(self.study):
-            for language in self.study.languages:
-                file = folder / "answers" / f"{task}.{language}.json"
-                if not file.exists():
-                    subject = subject or trained_subject(training, VOCABULARY_MULTIPLE)
-                    write_json(file, self._cell(subject, task, language))
-                scores.setdefault(task, {})[language] = json.loads(file.read_text(encoding="utf-8"))["scores"]
+            files = {one: folder / "answers" / f"{task}.{one}.json" for one in self.study.languages}
+            if missing := [language for language, file in files.items() if not file.exists()]:
+                subject = subject or trained_subject(training, VOCABULARY_MULTIPLE)
+                for language, cell in self._cells(subject, task, missing):
+                    write_json(files[language], cell)
+            scores[task] = {
+                language: json.loads(file.read_text(encoding="utf-8"))["scores"] for language, file in files.items()
+            }
         if not self.study.keep:
             shutil.rmtree(training)
         for name in ("data", "tokens"):
@@ -110,17 +113,22 @@ class _Work:
         too_long = sum(one.get("too_long", 0) for one in trained["data"]["sources"])
         return {"run": run.name, "scores": scores, **facts, "too_long": too_long}
 
-    def _cell(self, subject: Subject, task: str, language: str) -> dict[str, Any]:
-        rows = self.tests[task, language].rows
-        found = answers(subject, rows, self.study.tasks[task].max_new, lambda done: None)
-        scores = scored(rows, found.texts, language, self.metrics[task], self.identifier)
-        values = scores.pop("values")
-        lines = [
-            {"prompt": row.prompt, "right": row.completion, "answer": text}
-            | {name: of[number] for name, of in values.items()}
-            for number, (row, text) in enumerate(zip(rows, found.texts, strict=True))
-        ]
-        return {"scores": scores | {"truncated": found.truncated}, "answers": lines}
+    def _cells(self, subject: Subject, task: str, languages: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """(language, its scores and answers); written in one go, so that batches are full."""
+        rows = {language: self.tests[task, language].rows for language in languages}
+        found = answers(subject, [row for some in rows.values() for row in some], self.study.tasks[task].max_new)
+        left = iter(found)
+        for language, some in rows.items():
+            mine = [next(left) for _ in some]
+            texts = [one.text for one in mine]
+            scores = scored(some, texts, language, self.metrics[task], self.identifier)
+            values = scores.pop("values")
+            lines = [
+                {"prompt": row.prompt, "right": row.completion, "answer": text}
+                | {name: of[number] for name, of in values.items()}
+                for number, (row, text) in enumerate(zip(some, texts, strict=True))
+            ]
+            yield language, {"scores": scores | {"truncated": sum(one.truncated for one in mine)}, "answers": lines}
 
     def _data(self, run: Run, folder: Path) -> list[str]:
         """The subsets as files. Raises UserError: one is not what was planned."""

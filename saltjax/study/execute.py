@@ -31,13 +31,18 @@ class Outcome(NamedTuple):
 
 
 def execute(
-    runs: Sequence[Run], out: Path, work: Callable[[Run, Path], Record], say: Callable[[str], None] = lambda line: None
+    runs: Sequence[Run],
+    out: Path,
+    work: Callable[[Run, Path], Record],
+    say: Callable[[str], None] = lambda line: None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Outcome:
     """Do `work(run, folder)` for every run without a result. Several programs may share OUT: each takes what no other
-    has locked.
+    has locked. `say` is told of every run that ends; then `stop` is asked whether Ctrl-C or SIGTERM came that `work`
+    could finish in spite of.
 
-    Runs that were begun most often come last, so that one that kills its program does not hold up the others. Ctrl-C
-    and SIGTERM pass through; the same call goes on.
+    Runs that were begun most often come last, so that one that kills its program does not hold up the others. Raises
+    KeyboardInterrupt; the same call goes on.
     """
     finished = [run.name for run in runs if result_file(out, run).exists()]
     failed: dict[str, str] = {}
@@ -63,6 +68,8 @@ def execute(
         hours = to_do * sum(pace) / len(pace) / 3600
         what = f"failed: {why}" if why else f"{pace[-1]:.0f} s"
         say(f"[{len(finished)}/{len(runs)}] {run.name}: {what}; {_time(hours)} left")
+        if stop():
+            raise KeyboardInterrupt
     return Outcome(finished, failed, skipped)
 
 

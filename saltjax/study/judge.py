@@ -97,7 +97,7 @@ def local(subject: Subject) -> Ask:
     def ask(prompts: Sequence[str]) -> list[str]:
         like = {"role": "assistant", "content": "Rating: 1"}
         rows = [Row("", [{"role": "user", "content": one}, like]) for one in prompts]
-        return answers(subject, rows, TOKENS, lambda done: None).texts
+        return [one.text for one in answers(subject, rows, TOKENS)]
 
     return ask
 

@@ -10,6 +10,7 @@ from saltjax.errors import UserError
 from saltjax.study.design import Judge, Length, Study, Task
 from saltjax.study.grid import Run, runs
 from saltjax.study.pools import Key, Pool, Questions
+from saltjax.study.rows import Row
 from saltjax.study.subsets import digests, ordered
 
 FILE = "manifest.json"
@@ -25,16 +26,26 @@ def parts(run: Run, study: Study) -> dict[str, tuple[Key, int]]:
     return {part(key, run.seed, rows): (key, rows) for key, rows in run.rows(study).items() if rows}
 
 
-def manifest(study: Study, found: dict[Key, Pool], asked: dict[Key, Questions]) -> dict[str, Any]:
+def orders(study: Study, found: dict[Key, Pool]) -> dict[tuple[Key, int], list[Row]]:
+    """The rows of every pool as each seed draws them."""
+    return {(key, seed): ordered(pool.rows, seed, *key) for key, pool in found.items() for seed in study.seeds}
+
+
+def manifest(
+    study: Study,
+    found: dict[Key, Pool],
+    asked: dict[Key, Questions],
+    drawn: dict[tuple[Key, int], list[Row]],
+) -> dict[str, Any]:
     """The study, its files and what was refused, every subset with the SHA-256 of its file, and each run's subsets."""
-    planned = {run.name: parts(run, study) for run in runs(study)}
+    grid = runs(study)
     sizes: dict[tuple[Key, int], set[int]] = {}
-    for run in runs(study):
+    for run in grid:
         for key, rows in run.rows(study).items():
             sizes.setdefault((key, run.seed), set()).add(rows)
     subsets: dict[str, dict[str, Any]] = {}
     for (key, seed), wanted in sizes.items():
-        hashes = digests(ordered(found[key].rows, seed, *key), wanted)
+        hashes = digests(drawn[key, seed], wanted)
         subsets |= {part(key, seed, rows): {"rows": rows, "sha256": hashes[rows]} for rows in wanted if rows}
     return {
         "study": asdict(study),
@@ -48,7 +59,7 @@ def manifest(study: Study, found: dict[Key, Pool], asked: dict[Key, Questions]) 
             for key, one in asked.items()
         },
         "subsets": subsets,
-        "runs": {name: sorted(has) for name, has in planned.items()},
+        "runs": {run.name: sorted(parts(run, study)) for run in grid},
     }  # fmt: skip
 
 

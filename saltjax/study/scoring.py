@@ -1,6 +1,6 @@
 """The answers of a model to the test rows of one task and language, and what they are worth."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -28,13 +28,13 @@ class Subject(NamedTuple):
     sharding: NamedSharding | None = None
 
 
-class Answers(NamedTuple):
-    texts: list[str]
-    truncated: int  # prompts that lost their beginning
+class Answer(NamedTuple):
+    text: str
+    truncated: bool  # the prompt lost its beginning
 
 
-def answers(subject: Subject, rows: Sequence[Row], max_new: int, progress: Callable[[int], None]) -> Answers:
-    """Greedy answers of at most `max_new` tokens, or half of the positions. `progress` is told how many are done.
+def answers(subject: Subject, rows: Sequence[Row], max_new: int) -> list[Answer]:
+    """Greedy answers of at most `max_new` tokens, or half of the positions.
 
     Raises UserError: the template refuses a row; the tokenizer does not belong to the model.
     """
@@ -60,10 +60,9 @@ def answers(subject: Subject, rows: Sequence[Row], max_new: int, progress: Calla
         batch_size=subject.batch_size,
         sharding=subject.sharding,
     )
-    for count, (number, text) in enumerate(done, 1):
+    for number, text in done:
         texts[number] = text.strip()
-        progress(count)
-    return Answers(texts, sum(len(one) > longest for one in ids))
+    return [Answer(text, len(one) > longest) for text, one in zip(texts, ids, strict=True)]
 
 
 def scored(

@@ -15,19 +15,14 @@ def ordered(rows: Sequence[Row], seed: int, task: str, language: str) -> list[Ro
 
 def as_file(rows: Sequence[Row]) -> bytes:
     """JSON lines, as they stood in their file."""
-    return b"".join(_bytes(row) for row in rows)
+    return "".join(f"{row.line}\n" for row in rows).encode()
 
 
 def digests(rows: Sequence[Row], sizes: Collection[int]) -> dict[int, str]:
     """{n: SHA-256 of the file with the first n rows}, in one pass."""
     found, digest = {}, hashlib.sha256()
-    for number in range(len(rows) + 1):
-        if number in sizes:
-            found[number] = digest.hexdigest()
-        if number < len(rows):
-            digest.update(_bytes(rows[number]))
+    done = 0
+    for size in sorted(sizes):
+        digest.update(as_file(rows[done:size]))
+        found[size], done = digest.hexdigest(), size
     return found
-
-
-def _bytes(row: Row) -> bytes:
-    return row.line.encode() + b"\n"

@@ -11,6 +11,13 @@ import jax
 from saltjax.train.processes import Ballot
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_lately = threading.Event()
+
+
+def asked_lately() -> bool:
+    """Whether a stop was asked for in the last `stop_wish` of this process, be it too late to be heard: what comes
+    after a training wants to know."""
+    return _lately.is_set()
 
 
 @contextmanager
@@ -23,6 +30,7 @@ def stop_wish(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
     Outside the main thread Python has no signals: then the wish is always no.
     """
     asked = threading.Event()
+    _lately.clear()
     answer = asked.is_set
     if jax.process_count() > 1:
         ballot = Ballot()
@@ -41,6 +49,7 @@ def stop_wish(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
 
     def ask(number: int, frame: Any) -> None:
         asked.set()
+        _lately.set()
         restore()
         say(f"{signal.Signals(number).name}: finishing this step and saving; once more to stop at once")
 
