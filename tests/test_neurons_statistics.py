@@ -14,6 +14,7 @@ from saltjax.models.decoder import tapped
 from saltjax.models.tap import Tap
 from saltjax.neurons import collect as module
 from saltjax.neurons.collect import Pass, check, collect, edges
+from saltjax.neurons.ranks import quantiles
 from saltjax.neurons.sketch import Sketch, pooled_quantile
 from saltjax.neurons.state import read
 from saltjax.neurons.statistics import Statistics
@@ -234,3 +235,16 @@ def test_edges_are_spread_over_the_values(room, truth):
     assert found.shape == (2, 8, 48) and (np.diff(found, axis=1) >= 0).all()
     share = (theirs[:, None] <= found[:, :, None]).mean(axis=2)
     assert np.abs(share - (np.arange(8)[:, None] + 0.5) / 8).max() < 0.2
+
+
+@pytest.mark.parametrize("percents", [(90.0,), (0.0, 5.0, 50.0, 100.0), tuple(10.0 * i for i in range(10))])
+def test_quantiles_of_some_of_the_tokens_are_numpys(percents):
+    """Of values of every size and both signs, many of them equal; the last case is sorted for."""
+    rng = np.random.default_rng(0)
+    h = rng.normal(size=(3, 7, 6)).astype(np.float32) * np.float32([1, -1e10, 1e-30, 1e3, 1, 1])
+    h[rng.random(h.shape) < 0.3] = 0
+    h[..., 4], h[..., 5] = -0.25, np.where(h[..., 5] > 0, 1, -1)
+    valid = rng.random((3, 7)) < 0.8
+    found = np.asarray(jax.jit(quantiles, static_argnums=2)(h, valid, percents))
+    expected = np.quantile(h[valid].astype(np.float64), np.array(percents) / 100, axis=0)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-36)

@@ -1,6 +1,5 @@
 """What one batch of text adds to the statistics of every neuron, computed where the neurons are."""
 
-import math
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,9 +12,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from saltjax.models.decoder import Params, tapped
 from saltjax.models.tap import Tap
+from saltjax.neurons import ranks
 from saltjax.train.mesh import BATCH
-
-COLUMN = 16  # tokens compared at once on a CPU, where sums over long columns of fresh values are slow
 
 
 class Sums(NamedTuple):
@@ -64,7 +62,7 @@ def quantiles(
     mesh: Mesh,
 ) -> Float[Array, "l q f"]:
     """The quantiles of every neuron over the tokens of these windows."""
-    see = partial(_quantiles, valid=positions > 0, percents=percents)
+    see = partial(ranks.quantiles, valid=positions > 0, percents=percents)
     return _run(graphdef, params, tokens, segments, positions, dtype, Tap(point, lambda h, _: see(h)), mesh)
 
 
@@ -90,39 +88,10 @@ def _sums(
     h, here = h.astype(jnp.float32), valid[..., None]
     counting = jnp.where(here, h, 0.0)
     return Sums(
-        _above(jnp.where(here, h, -jnp.inf), thresholds),
+        ranks.above(jnp.where(here, h, -jnp.inf), thresholds),
         counting.sum((0, 1)),
         jnp.abs(counting).sum((0, 1)),
         jnp.where(here, h, jnp.inf).min((0, 1)),
         jnp.where(here, h, -jnp.inf).max((0, 1)),
-        _quantiles(h, valid, percents),
+        ranks.quantiles(h, valid, percents) if percents else jnp.zeros((0, h.shape[-1]), jnp.float32),
     )
-
-
-def _above(h: Float[Array, "b t f"], thresholds: Float[Array, "e f"]) -> Int[Array, "e f"]:
-    """How many of h are greater than each threshold. Comparing with all of them is E operations a value, and needs
-    neither sorting nor scattering, which cost more on every backend."""
-
-    def column(h: Array) -> Array:
-        return (h[:, :, None] > thresholds).sum((0, 1), dtype=jnp.int32)
-
-    if jax.default_backend() != "cpu":
-        return column(h)
-    b, t, f = h.shape
-    size = math.gcd(t, max(1, COLUMN // b))
-    columns = jnp.moveaxis(h.reshape(b, t // size, size, f), 1, 0)
-    return jax.lax.scan(lambda sum, h: (sum + column(h), None), jnp.zeros(thresholds.shape, jnp.int32), columns)[0]
-
-
-def _quantiles(h: Float[Array, "b t f"], valid: Bool[Array, "b t"], percents: tuple[float, ...]) -> Array:
-    """[q, f]: of n values the one at place (n - 1) p / 100 in order, interpolated between neighbours (NumPy's and
-    PyTorch's default)."""
-    if not percents:
-        return jnp.zeros((0, h.shape[-1]), jnp.float32)
-    h = h.astype(jnp.float32)
-    ordered = jnp.sort(jnp.where(valid[..., None], h, jnp.inf).reshape(-1, h.shape[-1]), axis=0)
-    place = jnp.maximum(valid.sum() - 1, 0) * jnp.array(percents, jnp.float32) / 100
-    lower = jnp.floor(place).astype(jnp.int32)
-    upper = jnp.ceil(place).astype(jnp.int32)
-    part = (place - lower)[:, None]
-    return ordered[lower] * (1 - part) + ordered[upper] * part
