@@ -5,9 +5,9 @@
     python benchmarks/activation_statistics.py --hidden 4096 --mlp 14336 --layers 32 --heads 32 --dtype bfloat16
 
 The forward pass computes the final hidden states and no logits, which would only flatter the ratio. Statistics are
-those of `saltjax neurons find`: counts above 0 and above 64 edges, sums, extremes. `with P90` adds the 90th percentile of
-each batch (--method act-prob-90p), `with 7` seven of them (--percentiles batches). The ratio is throughput against forward: of wall time, and of the CPU time of all threads,
-which other programs on the machine disturb less (CPUs only).
+those of `saltjax neurons find`: counts above 0 and above 64 edges, sums, extremes. `with P90` adds the 90th percentile
+of each batch (--method act-prob-90p), `with 7` seven of them (--percentiles batches). The ratio is throughput against
+forward: of wall time, and of the CPU time of all threads, which other programs on the machine disturb less (CPUs only).
 """
 
 import argparse
