@@ -32,7 +32,8 @@ def study_analyse(out: str | Path) -> dict[str, Any]:
     (out / "analysis.json").write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     (out / "analysis.md").write_text(markdown(found), encoding="utf-8")
     (out / "analysis.html").write_text(study_page(found, "analysis.json") + "\n", encoding="utf-8")
-    all_pictures(out / "analysis.png", found)
+    if found["curves"]:
+        all_pictures(out / "analysis.png", found)
     return {"out": f"{out}/analysis.html, .md, .json, .png", **found}
 
 

@@ -80,7 +80,7 @@ def _contrasts(study: Study, found: list[Curve]) -> Iterator[dict[str, Any]]:
     groups only the unseen languages can be compared, which are the same for both."""
     for one, other in itertools.combinations(found, 2):
         differing = [name for name in LABELS if getattr(one, name) != getattr(other, name)]
-        if len(differing) != 1 or differing[0] not in CONTRASTS or one.scores.shape != other.scores.shape:
+        if len(differing) != 1 or differing[0] not in CONTRASTS or one.seeds != other.seeds:
             continue
         by = differing[0]
         kinds = {"unseen": study.unseen} if by == "group" else {"seen": study.groups[one.group], "unseen": study.unseen}

@@ -1,4 +1,4 @@
-"""A study's scores as curves over budgets: what is averaged over which languages, missing runs left empty."""
+"""A study's scores as curves over budgets, and what is averaged over which languages."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -15,8 +15,8 @@ Results = Mapping[str, Mapping[str, Any]]  # run's name -> its record
 
 
 class Curve(NamedTuple):
-    """One task's scores along the budgets, all else equal. `scores` is NaN where a run is missing; budget 0 is the run
-    without any group's rows, the same for all groups."""
+    """One task's scores along the budgets, all else equal, of the seeds that have all budgets. Budget 0 is the run
+    without any group's rows, the same for all groups. `wrong` is NaN where languages were not identified."""
 
     model: str
     length: str
@@ -40,7 +40,7 @@ class Curve(NamedTuple):
 
 
 def curves(study: Study, results: Results) -> list[Curve]:
-    """All curves of which any run is there."""
+    """All curves that have a seed with all budgets."""
     by_key = {
         (run.model, str(run.length), run.setting, run.group, run.budget, run.seed, task): results[run.name]
         for run in runs(study)
@@ -58,9 +58,11 @@ def curves(study: Study, results: Results) -> list[Curve]:
                     of = by_key[key]["scores"][task]
                     scores[i, j] = [of[language]["score"] for language in study.languages]
                     wrong[i, j] = [of[language].get("wrong_language", np.nan) for language in study.languages]
-        if not np.isnan(scores).all():
+        whole = ~np.isnan(scores).any(axis=(0, 2))  # seeds of which all budgets are there
+        if whole.any():
+            seeds = tuple(seed for seed, there in zip(study.seeds, whole, strict=True) if there)
             labels = (model, length, setting, group, task)
-            found.append(Curve(*labels, study.budgets, study.seeds, study.languages, scores, wrong))
+            found.append(Curve(*labels, study.budgets, seeds, study.languages, scores[:, whole], wrong[:, whole]))
     return found
 
 
@@ -75,13 +77,14 @@ def _titles(study: Study) -> Iterator[tuple[str, str, str, str, str]]:
 
 def table(study: Study, results: Results) -> dict[str, list[Any]]:
     """A column a factor, a row for every score: for the analysis of variance. `trained` says whether the run had rows
-    in the language."""
+    in the language. Runs with budget 0 count to the first group: their budget tells them from the others already."""
     columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
 
     def add(run: Run, task: str, language: str, score: float) -> None:
         trained = "yes" if language in (study.core, *run.languages(study)) else "no"
-        values = (run.name, task, run.model, str(run.length), run.setting, run.group, run.budget, run.seed, language,
-                  trained, score)  # fmt: skip
+        group = next(iter(study.groups)) if run.group == NONE else run.group
+        factors = (run.model, str(run.length), run.setting, group, run.budget, run.seed, language, trained)
+        values = (run.name, task, *factors, score)
         for column, value in zip(columns.values(), values, strict=True):
             column.append(value)
 
