@@ -1,7 +1,7 @@
 """SLAM against full fine-tuning, LoRA and QAlign's two stages: what translated questions do for problems by language.
 
     python scripts/pocket_tasks.py tasks                # word problems of the pocket text in four languages
-    python benchmarks/slam_quality.py tasks OUT         # on the pocket LLM; a quarter of an hour on two cores
+    python benchmarks/slam_quality.py tasks OUT         # on the pocket LLM; some minutes a seed
     python benchmarks/slam_quality.py FOLDER OUT --model DIR --trainable layers.mlp.up@0,1... --seeds 3 batch_size=32
 
 FOLDER holds maths.LANG.train.jsonl and maths.LANG.test.jsonl, lines of {"prompt", "completion"}; line i is the same
@@ -15,6 +15,7 @@ import statistics
 from pathlib import Path
 
 from saltjax import api
+from saltjax.train import metrics
 
 LANGUAGES = ("en", "de", "ar", "vi")
 
@@ -50,6 +51,8 @@ def main() -> None:
     scores: dict[str, list[dict]] = {}
     for seed in range(args.seeds):
         base, found = run("english", args.model, english, args.english_epochs, seed)
+        before = metrics.read(args.out / f"english-{seed}" / "metrics.jsonl")[0]["bits_per_byte"]
+        scores.setdefault("the model as it was", []).append(before)
         scores.setdefault("English problems alone", []).append(found)
         for name, spec in (("SLAM", args.trainable), ("full", "full"), ("LoRA", "lora")):
             _, found = run(name, base, questions, args.question_epochs, seed, f"trainable={spec}")
@@ -61,7 +64,8 @@ def main() -> None:
     print(f"{'bits per byte of held-out solutions':54}" + "".join(f"{language:>14}" for language in LANGUAGES))
     for name, found in scores.items():
         cells = [[one[language] for one in found] for language in LANGUAGES]
-        texts = (f"{statistics.mean(cell):.3f} ±{statistics.stdev(cell) if len(cell) > 1 else 0:.3f}" for cell in cells)
+        spread = (f" ±{statistics.stdev(cell):.3f}" if len(cell) > 1 else "" for cell in cells)
+        texts = (f"{statistics.mean(cell):.3f}{more}" for cell, more in zip(cells, spread, strict=True))
         print(f"{name:54}" + "".join(f"{text:>14}" for text in texts))
     (args.out / "scores.json").write_text(json.dumps(scores, indent=1) + "\n")
 

@@ -1,6 +1,6 @@
 """What SLAM saves: its training step against full fine-tuning and LoRA, and its recipe against QAlign's two stages.
 
-    python benchmarks/slam_saving.py                                     # 32 layers; ten minutes on two cores
+    python benchmarks/slam_saving.py                                     # 32 layers; some minutes on two cores
     python benchmarks/slam_saving.py --layers 8 --trained 2 --hidden 128 --length 32   # one minute
     python benchmarks/slam_saving.py --hidden 4096 --batch 4 --length 1024 compute_dtype=bfloat16   # a GPU of 141 GB
 
@@ -99,9 +99,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layers", type=int, default=32)
     parser.add_argument("--trained", type=int, default=6, help="of the lowest layers")
-    parser.add_argument("--hidden", type=int, default=512)
-    parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--length", type=int, default=128)
+    parser.add_argument("--hidden", type=int, default=256)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--length", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--questions", type=float, default=12.5, metavar="MILLIONS")
     parser.add_argument("--answers", type=float, default=16.5, metavar="MILLIONS")
