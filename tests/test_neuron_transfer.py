@@ -48,7 +48,7 @@ def test_from_text_to_tables(sets, tmp_path, monkeypatch):
     zoo.llama(tmp_path / "m", dtype="float32", initializer_range=0.3, max_position_embeddings=256)
     text = [f"{language}={sets / 'text' / f'{language}.txt'}" for language in ("en", "de")]
     words = [
-        str(tmp_path / "w"), "steps=1", "batch_size=2", "seq_len=256", "warmup_steps=0", "--model", str(tmp_path / "m"),
+        str(tmp_path / "w"), "steps=1", "batch_size=8", "seq_len=256", "warmup_steps=0", "--model", str(tmp_path / "m"),
         "--sets", str(sets), "--text", *text, "--languages", "de", "--method", "act-prob-zero", "--rate", "0.1",
         "--tokens", "2000", "--holds", "mean", "--most", "6",
     ]  # fmt: skip
