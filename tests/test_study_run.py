@@ -155,7 +155,8 @@ def test_a_run_is_finetuned_on_its_rows_and_answers_in_all_languages(house):
         assert set(scores) == set(studies.LANGUAGES) and record["steps"] == 2
         assert all(0 <= one["chrf"] == one["score"] <= 1 and one["n"] == 2 for one in scores.values())
         folder = house / "straight" / "runs" / name
-        assert sorted(path.name for path in folder.iterdir()) == ["answers", "lock", "log.jsonl"]  # the rest is gone
+        left = sorted(path.name for path in folder.iterdir())
+        assert left == ["answers", "lock", "log.jsonl", "trained.json"]  # data, tokens and checkpoints are gone
         answers = json.loads((folder / "answers" / "next.vi.json").read_text())["answers"]
         assert [row["right"] for row in answers] == [row["completion"] for row in studies.rows("vi", 2, start=100)]
 

@@ -1,6 +1,5 @@
 """study run: every run of a plan that has no result yet: a finetune, answers to all tests, scores."""
 
-import json
 import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from saltjax.api._training import VOCABULARY_MULTIPLE
 from saltjax.errors import UserError
 from saltjax.hub.locate import locate
 from saltjax.study.design import Study
-from saltjax.study.execute import Record, execute, result_file, write_json
+from saltjax.study.execute import Record, execute, read_json, result_file, write_json
 from saltjax.study.grid import Run, runs
 from saltjax.study.identify import Identifier
 from saltjax.study.judge import asking
@@ -80,8 +79,26 @@ class _Work:
             self.metrics |= {name: ask for name in study.tasks if name not in self.metrics}
 
     def __call__(self, run: Run, folder: Path) -> Record:
-        training = folder / "training"
-        trained = finetune(
+        """The record of a run. What was done before an interruption, trained or answered, is not done again."""
+        training, facts = folder / "training", folder / "trained.json"
+        if not facts.exists():
+            write_json(facts, self._trained(run, folder, training))
+        subject = None
+        scores: dict[str, dict[str, Any]] = {}
+        for task in run.tasks(self.study):
+            files = {one: folder / "answers" / f"{task}.{one}.json" for one in self.study.languages}
+            if missing := [language for language, file in files.items() if not file.exists()]:
+                subject = subject or trained_subject(training, VOCABULARY_MULTIPLE)
+                for language, cell in self._cells(subject, task, missing):
+                    write_json(files[language], cell)
+            scores[task] = {language: read_json(file)["scores"] for language, file in files.items()}
+        if not self.study.keep:
+            shutil.rmtree(training, ignore_errors=True)
+        return {"run": run.name, "scores": scores, **read_json(facts)}
+
+    def _trained(self, run: Run, folder: Path, training: Path) -> dict[str, Any]:
+        """Trains, or goes on with it. Raises KeyboardInterrupt when a signal ended it."""
+        done = finetune(
             self.study.models[run.model],
             training,
             data=self._data(run, folder / "data"),
@@ -92,26 +109,12 @@ class _Work:
                 f"seed={run.seed}",
             ],
         )
-        if trained["interrupted"]:
+        if done["interrupted"]:
             raise KeyboardInterrupt
-        subject = None
-        scores: dict[str, dict[str, Any]] = {}
-        for task in run.tasks(self.study):
-            files = {one: folder / "answers" / f"{task}.{one}.json" for one in self.study.languages}
-            if missing := [language for language, file in files.items() if not file.exists()]:
-                subject = subject or trained_subject(training, VOCABULARY_MULTIPLE)
-                for language, cell in self._cells(subject, task, missing):
-                    write_json(files[language], cell)
-            scores[task] = {
-                language: json.loads(file.read_text(encoding="utf-8"))["scores"] for language, file in files.items()
-            }
-        if not self.study.keep:
-            shutil.rmtree(training)
         for name in ("data", "tokens"):
             shutil.rmtree(folder / name, ignore_errors=True)
-        facts = {name: trained[name] for name in ("steps", "loss", "tokens_per_second")}
-        too_long = sum(one.get("too_long", 0) for one in trained["data"]["sources"])
-        return {"run": run.name, "scores": scores, **facts, "too_long": too_long}
+        too_long = sum(one.get("too_long", 0) for one in done["data"]["sources"])
+        return {name: done[name] for name in ("steps", "loss", "tokens_per_second")} | {"too_long": too_long}
 
     def _cells(self, subject: Subject, task: str, languages: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
         """(language, its scores and answers); written in one go, so that batches are full."""

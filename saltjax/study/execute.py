@@ -1,7 +1,8 @@
 """Runs, one after another, until all have a result: what is done is never repeated, what fails is told, none is lost.
 
 OUT/results/RUN.json   a finished run's record: appears whole or not at all
-OUT/runs/RUN/          what a run in progress has: log.jsonl (started, failed and why), lock, its training, its answers
+OUT/runs/RUN/          what a run has: log.jsonl (started, failed and why), lock, its training as long as it is needed,
+                       trained.json, its answers
 """
 
 import fcntl
@@ -63,7 +64,10 @@ def execute(
             began = time.perf_counter()
             why = _tried(run, out, folder, work)
             pace.append(time.perf_counter() - began)
-        (failed.__setitem__(run.name, why) if why else finished.append(run.name))
+        if why:
+            failed[run.name] = why
+        else:
+            finished.append(run.name)
         to_do = len(left) - number - 1
         hours = to_do * sum(pace) / len(pace) / 3600
         what = f"failed: {why}" if why else f"{pace[-1]:.0f} s"
@@ -99,10 +103,14 @@ def results(out: Path) -> dict[str, Record]:
     found = {}
     for path in sorted((out / "results").glob("*.json")):
         try:
-            found[path.stem] = json.loads(path.read_text(encoding="utf-8"))
+            found[path.stem] = read_json(path)
         except (OSError, ValueError) as error:
             raise UserError(f"{path}: cannot be read ({error}); remove it, and the run is done again") from None
     return found
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def write_json(path: Path, content: Any) -> None:
