@@ -190,6 +190,7 @@ def test_find_and_intervene(room, saltjax):
     status, out, err = saltjax(*intervene, "--values", "p90", "--controls", 2, "--out", path / "i", "--json")
     assert status == 0, err
     ppl = json.loads(out)["ppl"]
+    assert json.loads(out)["found_here"]
     assert {file.name for file in (path / "i").iterdir()} == {"interventions.json", "ppl.png"}
     file = files(path, 12)["vi"]
 
@@ -205,7 +206,10 @@ def test_find_and_intervene(room, saltjax):
 
 
 def test_a_task_is_answered_by_the_changed_model(room, saltjax):
+    """Here another model than the one that the neurons were found in, as a fine-tuned one would be."""
     path, text = room
+    zoo.llama(path / "tuned", dtype="float32", initializer_range=0.3, seed=1)
+    zoo.llama(path / "wide", intermediate_size=52)
     folder = path / "sets" / "xcopa"
     folder.mkdir(exist_ok=True)
     rows = [
@@ -219,11 +223,22 @@ def test_a_task_is_answered_by_the_changed_model(room, saltjax):
     )
     assert status == 0, err
     status, out, err = saltjax(
-        "neurons", "intervene", path / "m", path / "n2", "xcopa:vi", "--data", path / "sets", "--values", 5, "--json"
+        "neurons",
+        "intervene",
+        path / "tuned",
+        path / "n2",
+        "xcopa:vi",
+        "--data",
+        path / "sets",
+        "--values",
+        5,
+        "--json",
     )
-    assert status == 0, err
+    assert status == 0 and not json.loads(out)["found_here"] and "were found in another model" in err, err
     task = json.loads(out)["tasks"]["xcopa:vi"]
     assert task["plain"]["n"] == task["held"]["n"] == 4 and len(task["controls"]) == 1
+    status, _, err = saltjax("neurons", "intervene", path / "wide", path / "n2", "xcopa:vi", "--data", path / "sets")
+    assert status == 2 and "2 layers of 48 neurons, but the model has 2 of 52" in err
 
 
 def test_mistakes(room, saltjax):
