@@ -7,8 +7,8 @@
 SLAM trains the up and down projections of the lowest layers (6 of 32). All steps are those of `saltjax finetune`, on
 the same model and batch: float32 parameters and moments, AdamW, layers written out one after another, so that the
 compiler's cost analysis counts every product (it counts the body of a loop once). Flops and peak memory are the
-compiler's, times are measured in turns in one run. Ratios are what carries over; the shape is Llama-2 7B's in proportion
-(MLP 2.7 d, vocabulary 7.8 d, 0.25 d tokens a window).
+compiler's, times are measured in turns in one run. Ratios are what carries over; the shape is in proportion that of a
+Llama-2 7B (MLP 2.7 d, vocabulary 7.8 d, 0.25 d tokens a window).
 
 The recipes: QAlign trains all parameters on translated questions and then on English problems (MetaMathQA), 3 epochs
 each; SLAM trains once, 4 epochs, on translated questions, and in its code on translated answers, too. What they cost is
