@@ -4,9 +4,11 @@ import json
 import threading
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
+import zoo
 from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics import CHRF
 
@@ -15,6 +17,7 @@ from saltjax.study import judge as judging
 from saltjax.study.design import Judge
 from saltjax.study.metrics import Words, check_golds, chrf, exact, maths, rouge
 from saltjax.study.rows import Row
+from saltjax.study.trained import stored_subject
 
 ENGLISH = "The quick brown fox jumps over 12 lazy dogs, and runs away."
 
@@ -133,3 +136,10 @@ def test_the_judge_is_told_everything(endpoint):
 
     assert judging.judged(ask, [right("Because.")], ["So {braces}."], "en")["judge"] == [pytest.approx(6 / 9)]
     assert all(part in prompts[0] for part in ("Why?", "Because.", "So {braces}.", "(en)"))
+
+
+def test_a_model_from_disk_can_judge(tmp_path):
+    """A tiny one that has learned nothing: its words are no rating, which is reported and counts as 0."""
+    model = zoo.llama(tmp_path / "llm", dtype="float32")
+    metric = judging.asking(Judge(str(model)), lambda directory: stored_subject(Path(directory)))
+    assert metric([right("R")], ["something"], "en") == {"judge": [0], "unjudged": [1]}
