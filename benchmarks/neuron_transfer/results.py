@@ -30,8 +30,12 @@ def change(before: np.ndarray, after: np.ndarray) -> str:
 
 
 def arms_table(out: Path, arms: Sequence[Arm], language: str) -> list[str]:
-    """What was trained on the English task, asked in a language; differences are paired, question by question."""
-    lines = ["| trained | score, % | less full LoRA | less as many random neurons |", "|---|---|---|---|"]
+    """What was trained on the English task, asked in English and in a language; differences are those in the language,
+    paired, question by question."""
+    lines = [
+        f"| trained | en, % | {language}, % | less full LoRA | less as many random neurons |",
+        "|---|---|---|---|---|",
+    ]
     here = Asked(language, "", False)
     full = scores(out, LORA, here)
     for arm in [Arm(UNTRAINED, ""), *arms]:
@@ -40,7 +44,9 @@ def arms_table(out: Path, arms: Sequence[Arm], language: str) -> list[str]:
         own = scores(out, arm.file, here)
         random = {"neurons": "random", "full-rank": "random-full-rank"}.get(arm.name)
         beside = change(scores(out, f"{random}.{language}", here), own) if random else ""
-        lines.append(f"| {arm.name} | {cell(own)} | {'' if arm.name == LORA else change(full, own)} | {beside} |")
+        english = cell(scores(out, arm.file, Asked("en", "", False)))
+        less = "" if arm.name == LORA else change(full, own)
+        lines.append(f"| {arm.name} | {english} | {cell(own)} | {less} | {beside} |")
     return lines
 
 
