@@ -46,6 +46,7 @@ def test_transfer_is_the_ratio_of_gains():
     # Where it cannot be told whether the seen languages gained, there is no ratio.
     assert transfer(np.array([[0.1, 0.2, 0.3], [0.2, 0.1, 0.35]]), unseen, 1) is None
     assert transfer(np.array([[0.1], [0.1]]), unseen[:, :1], 1) is None
+    assert transfer(np.array([[0.0, 0.0, 0.0], [0.0, 0.01, 0.015]]), unseen, 1) is None  # a seed without any gain
     assert transfer(np.array([[0.1], [0.2]]), unseen[:, :1], 1).interval is None
 
 

@@ -54,7 +54,7 @@ def difference(a: Float[np.ndarray, " seeds"], b: Float[np.ndarray, " seeds"]) -
 def transfer(seen: Table, unseen: Table, budget: int) -> Estimate | None:
     """(u_n - u_0) / (s_n - s_0) of means over seeds: what languages without data gain for each point that those with
     data gain. `budget` is n's index, 0 the first row. None where the seen languages' gain is not told from 0 (its
-    interval holds 0, or there is one seed and it is 0): then the ratio would say nothing."""
+    interval holds 0, or resamples have none at all): then the ratio would say nothing."""
     gain = difference(seen[0], seen[budget])
     if (gain.interval is None and gain.value == 0) or (gain.interval and gain.interval[0] <= 0 <= gain.interval[1]):
         return None
@@ -63,7 +63,8 @@ def transfer(seen: Table, unseen: Table, budget: int) -> Estimate | None:
         with np.errstate(divide="ignore", invalid="ignore"):
             return u.mean() / s.mean()
 
-    return estimate(ratio, unseen[budget] - unseen[0], seen[budget] - seen[0])
+    found = estimate(ratio, unseen[budget] - unseen[0], seen[budget] - seen[0])
+    return found if np.isfinite([found.value, *(found.interval or ())]).all() else None
 
 
 def plateau(values: Table, budgets: tuple[int, ...]) -> int | None:

@@ -122,7 +122,10 @@ def _factors(task: str, found: dict[str, Any]) -> Iterator[Table]:
             ]
             for name, one in sorted(anova.items(), key=lambda item: (item[0] == "Residual", -item[1]["share"]))
         ]
-        remark = "Analysis of variance (type II) of all scores of the task; share: of the sum of squares."
+        remark = (
+            "Analysis of variance (type II) of all scores of the task; share: of the sum of squares, beyond what the "
+            "other factors explain."
+        )
         yield Table(f"{task}: which factors matter", remark, ["factor", "df", "share", "F", "p"], rows)
     if mixed := found["mixed"]:
         rows = [
