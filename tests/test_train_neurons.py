@@ -204,3 +204,11 @@ def test_trained_and_exported(tmp_path, saltjax):
         assert np.flatnonzero(moved).tolist() == (own[layer] if layer else []), name
     status, _, err = saltjax(*adapt[:2], tmp_path / "other", *adapt[3:], f"trainable=neurons:{tmp_path / 'n'}@fr")
     assert status == 2 and "there are no neurons of 'fr'" in err and not (tmp_path / "other").exists()
+    status, _, err = saltjax(
+        "neurons", "tune", tmp_path / "m", tmp_path / "tuned", tmp_path / "n", "vi", "--text", text, *tiny,
+        "lora.targets=layers.mlp.gate", "--json",
+    )  # fmt: skip
+    assert status == 0, err
+    assert read(tmp_path / "tuned").config == read(tmp_path / "run").config
+    status, _, err = saltjax("neurons", "tune", tmp_path / "m", tmp_path / "no", tmp_path / "n", "vi")
+    assert status == 2 and "--data FILE" in err

@@ -12,6 +12,7 @@ from saltjax.api._inspect import inspect as inspect
 from saltjax.api._interventions import neurons_intervene as neurons_intervene
 from saltjax.api._layers import layers_find as layers_find
 from saltjax.api._neurons import neurons_find as neurons_find
+from saltjax.api._neuronstuning import neurons_tune as neurons_tune
 from saltjax.api._plan import plan as plan
 from saltjax.api._questions import layers_questions as layers_questions
 from saltjax.api._quickstart import quickstart as quickstart

@@ -11,11 +11,11 @@ def one_value_each(arguments: list[str]) -> list[str]:
     """Repeat an option of several values before each of them: `--text a b` becomes `--text a --text b`.
 
     The first word after such an option is its value whatever it looks like; of the following ones, `key=value`
-    settings are not (`--text LANG=FILE` of the commands about neurons and layers excepted, and NAME=FILE.jsonl).
+    settings are not (`--text LANG=FILE` of the commands that measure neurons and layers excepted, and NAME=FILE.jsonl).
     """
-    by_language = arguments[:1] in (["neurons"], ["layers"])
+    by_language = arguments[:1] in (["neurons"], ["layers"]) and arguments[1:2] != ["tune"]
     several = [option for option in SEVERAL if option != "--data" or arguments[:1] != ["evaluate"]]  # there it is one
-    several += ["--valid"] if arguments[:1] == ["finetune"] else []
+    several += ["--valid"] if arguments[:1] == ["finetune"] or arguments[1:2] == ["tune"] else []
     expanded: list[str] = []
     option, first = None, False
     for word in arguments:

@@ -1,4 +1,4 @@
-"""saltjax neurons find|intervene"""
+"""saltjax neurons find|intervene|tune"""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,9 +9,10 @@ from rich.table import Table
 
 from saltjax.cli.output import Json, emit, rows
 from saltjax.cli.passing import Passing, line
+from saltjax.cli.trained import report_run
 
 neurons = typer.Typer(
-    help="Neurons that belong to a language: find them, hold them at a value.",
+    help="Neurons that belong to a language: find them, hold them at a value, train only them.",
     no_args_is_help=True,
     add_completion=False,
 )
@@ -119,6 +120,41 @@ def intervene(
             console.print(_answers(name, task))
 
     emit(record, as_json, show)
+
+
+@neurons.command()
+def tune(
+    model: Model,
+    run: Annotated[Path, typer.Argument(help="The run's directory; an existing one is resumed.")],
+    found: Annotated[Path, typer.Argument(metavar="NEURONS", help="What `neurons find` wrote.")],
+    languages: Annotated[str, typer.Argument(metavar="LANG", help="vi; en,vi for both; random:vi for as many others.")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings, e.g. steps=300 lora.rank=16.")
+    ] = None,
+    data: Annotated[
+        list[str] | None, typer.Option("--data", help="Examples as for finetune: [NAME=]FILE..., JSON lines.")
+    ] = None,
+    text: Annotated[list[str] | None, typer.Option("--text", help="Or text as for adapt: FILE...")] = None,
+    valid: Annotated[list[str] | None, typer.Option("--valid", help="Held out: FILE or NAME=FILE.")] = None,
+    full_rank: Annotated[
+        bool, typer.Option("--full-rank", help="The neurons themselves learn; by default adapters of them (LoRA).")
+    ] = False,
+    config: Annotated[Path | None, typer.Option("--config", help="A YAML file of settings.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train the neurons of a language and nothing else, by masked LoRA or full-rank.
+
+    It is `saltjax finetune` (or `adapt`) with trainable=lora:NEURONS@LANG (or neurons:NEURONS@LANG); docs/neurons.md.
+    """
+    from saltjax import api
+    from saltjax.cli.reading import Reading
+
+    with Reading() as reading:
+        record = api.neurons_tune(
+            model, run, found, languages, data=data or (), text=text or (), valid=valid or (), full_rank=full_rank,
+            config=config, overrides=settings or (), progress=reading,
+        )  # fmt: skip
+    report_run(record, as_json, True, " of the answers" if data else "")
 
 
 def _perplexities(ppl: dict[str, Any]) -> Table:
