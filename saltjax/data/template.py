@@ -37,9 +37,8 @@ OURS = {
 }
 TEMPLATES = ("auto", "chat", *OURS)
 TODAY = re.compile(r"strftime_now\((['\"])(.*?)\1\)")
-DAY = datetime(
-    2024, 7, 26
-)  # for templates that write today's date, so that tokens stay the same; Llama 3's own default
+# For templates that write today's date, so that tokens stay the same; Llama 3's own default.
+DAY = datetime(2024, 7, 26)
 TOLD = 3  # mistakes of the data that are told in full
 
 
