@@ -12,8 +12,8 @@ from saltjax.evaluate.sets import Sets
 from saltjax.evaluate.tasks import make
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks/neuron_transfer"))
+import protocol
 import questions
-import run
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +52,11 @@ def test_from_text_to_tables(sets, tmp_path, monkeypatch):
         "--sets", str(sets), "--text", *text, "--languages", "de", "--method", "act-prob-zero", "--rate", "0.1",
         "--tokens", "2000", "--holds", "mean", "--most", "6",
     ]  # fmt: skip
-    tables = run.compared(run.options(words), Console(quiet=True))
+    tables = protocol.compared(protocol.options(words), Console(quiet=True))
     assert tables.count("\n| ") == 8 + 1 + 6 and "nan" not in tables
     assert "| neurons |" in tables and "| random-full-rank |" in tables
     seen = {path: path.stat().st_mtime_ns for path in (tmp_path / "w").rglob("*.jsonl") if "answers" in str(path)}
-    assert run.compared(run.options(words), Console(quiet=True)) == tables
+    assert protocol.compared(protocol.options(words), Console(quiet=True)) == tables
     assert seen == {path: path.stat().st_mtime_ns for path in seen}
     with pytest.raises(UserError, match="WORK was made with other options"):
-        run.compared(run.options([*words, "--batch-size", "3"]), Console(quiet=True))
+        protocol.compared(protocol.options([*words, "--batch-size", "3"]), Console(quiet=True))

@@ -67,14 +67,14 @@ def consistent(config: "AdaptConfig") -> "AdaptConfig":
     """UserError for settings that do not go together."""
     if config.batch_size % config.accumulate:
         raise UserError(f"accumulate={config.accumulate} must divide batch_size={config.batch_size}")
+    if config.embeddings_first and config.stages:
+        raise UserError("embeddings_first is short for a first stage; give either it or stages")
+    in_steps(config.stages, config.steps)
     adapters = {part for part in config.parts if part.startswith("lora")}
     if config.adapter_neurons and len(adapters) > 1:
         raise UserError(
             f"the adapters of a run are for the same neurons in all stages, not {', '.join(sorted(adapters))}"
         )
-    if config.embeddings_first and config.stages:
-        raise UserError("embeddings_first is short for a first stage; give either it or stages")
-    in_steps(config.stages, config.steps)
     read_steps(config.profile_steps)
     if config.decay_steps and config.schedule != "wsd":
         raise UserError(f"decay_steps={config.decay_steps} belongs to schedule=wsd, not to {config.schedule}")

@@ -1,13 +1,13 @@
 """Does training or holding a language's neurons help a task in this language? Mondal et al. 2025 (arXiv 2503.17456).
 
-    python benchmarks/neuron_transfer/run.py WORK                                  # the pocket LLM, pocket questions
-    python benchmarks/neuron_transfer/run.py WORK --task xquad
-    python benchmarks/neuron_transfer/run.py WORK --model MODEL --sets DATA/eval --text en=en.txt vi=vi.txt hi=hi.txt \\
-        --languages vi hi --config configs/neurons-xnli.yaml
+    python benchmarks/neuron_transfer/protocol.py WORK                           # the pocket LLM, pocket questions
+    python benchmarks/neuron_transfer/protocol.py WORK --task xquad
+    python benchmarks/neuron_transfer/protocol.py WORK --model MODEL --sets DATA/eval \\
+        --text en=en.txt vi=vi.txt hi=hi.txt --languages vi hi --config configs/neurons-xnli.yaml
 
 1. The languages' neurons, from the text (LAPE; --method, --rate).
-2. Fine-tuning on the English questions of the task (`questions.py`). What learns (`arms.py`): LoRA of the attention and
-   of the gate; the same with the gate's masked to a language's neurons, or to as many random ones; these neurons
+2. Fine-tuning on the English questions of the task (`questions.py`). What learns (`tuned.py`): LoRA of the attention
+   and of the gate; the same with the gate's masked to a language's neurons, or to as many random ones; these neurons
    full-rank; LoRA of the attention alone.
 3. The test questions of each language, asked of every arm; and, of the model as it is, of full LoRA and of the arm of
    the language's neurons, with those neurons held at a value (--holds), beside as many random ones.
@@ -23,11 +23,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from arms import LORA, UNTRAINED, arms, trained
 from asking import all_asked, ask
+from outcomes import arms_table, holds_table
 from questions import asked, learned, write_examples, write_pocket_sets
-from results import arms_table, holds_table
 from rich.console import Console
+from tuned import LORA, UNTRAINED, arms, trained
 
 from saltjax import api
 from saltjax.errors import UserError

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from arms import LORA, UNTRAINED, Arm
 from asking import Asked
+from tuned import LORA, UNTRAINED, Arm
 
 from saltjax.evaluate.intervals import interval, paired
 from saltjax.evaluate.shelf import parsed
