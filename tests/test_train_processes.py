@@ -40,9 +40,10 @@ def alone(house, run, *settings):
 
 
 def close(one, other):
+    """Sums in another order, which Adam makes larger where a gradient is near zero: 1.1e-5 was seen in one number."""
     assert one.keys() == other.keys()
     for path, x in one.items():
-        np.testing.assert_allclose(x.astype(float), other[path].astype(float), atol=5e-5, err_msg=path)
+        np.testing.assert_allclose(x.astype(float), other[path].astype(float), atol=2e-5, err_msg=path)
 
 
 def numbers(entries):
