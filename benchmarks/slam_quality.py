@@ -2,29 +2,56 @@
 
     python scripts/pocket_tasks.py tasks                # word problems of the pocket text in four languages
     python benchmarks/slam_quality.py tasks OUT         # on the pocket LLM; some minutes a seed
+    python scripts/gsm8k_parallel.py DATA gsm8k         # GSM8K in English, German and Swahili
+    python benchmarks/slam_quality.py gsm8k OUT --seeds 1 --english-epochs 3 --question-epochs 1 seq_len=512
     python benchmarks/slam_quality.py FOLDER OUT --model DIR --trainable layers.mlp.up@0,1... --seeds 3 batch_size=32
 
-FOLDER holds maths.LANG.train.jsonl and maths.LANG.test.jsonl, lines of {"prompt", "completion"}; line i is the same
-problem in every language. As SLAM and QAlign suppose, the model first learns the English problems; what comes then
-never shows a solution in another language. The score is that of the held-out solutions: bits per byte by language.
+FOLDER holds maths.LANG.train.jsonl and maths.LANG.test.jsonl, lines of {"prompt", "completion"}, of English and others;
+line i is the same problem in every language. As SLAM and QAlign suppose, the model first learns the English problems;
+what comes then never shows a solution in another language. The scores are bits per byte, by language, of the held-out
+solutions (column `de`) and of the held-out questions put into English, which is what is taught (column `de-en`).
 """
 
 import argparse
 import json
 import statistics
+import sys
 from pathlib import Path
 
 from saltjax import api
+from saltjax.pocket.models import pocket_llm
 from saltjax.train import metrics
 
-LANGUAGES = ("en", "de", "ar", "vi")
+ENGLISH = "en"
+
+
+def languages_of(folder: Path) -> list[str]:
+    """English and the others."""
+    found = sorted(path.name.split(".")[1] for path in folder.glob("maths.*.train.jsonl"))
+    if ENGLISH not in found or len(found) < 2:
+        sys.exit(f"{folder}: expected maths.{ENGLISH}.train.jsonl, those of other languages, and their .test.jsonl")
+    return [ENGLISH, *(language for language in found if language != ENGLISH)]
+
+
+def written_questions(args: argparse.Namespace, languages: list[str]) -> tuple[Path, list[str]]:
+    """The translated questions to learn, and those held out, by language."""
+    others, files = languages[1:], {}
+    for half in ("train", "test"):
+        files[half] = {language: f"{language}={args.folder}/maths.{language}.{half}.jsonl" for language in languages}
+    learned = args.out / "questions.jsonl"
+    api.layers_questions(learned, list(files["train"].values()), field="prompt", overwrite=True)
+    held = {language: args.out / f"questions.{language}.test.jsonl" for language in others}
+    for language, path in held.items():
+        both = [files["test"][ENGLISH], files["test"][language]]
+        api.layers_questions(path, both, field="prompt", overwrite=True)
+    return learned, [*files["test"].values(), *(f"{language}-{ENGLISH}={path}" for language, path in held.items())]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--model", default="saltjax/pocket/weights/llm")
+    parser.add_argument("--model", default=str(pocket_llm()))
     parser.add_argument("--trainable", default="layers.mlp.up@0+layers.mlp.down@0", help="of SLAM")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--english-epochs", type=int, default=8)
@@ -33,11 +60,10 @@ def main() -> None:
     args = parser.parse_intermixed_args()
     common = "batch_size=8 seq_len=256 learning_rate=1e-3 warmup_steps=3 weight_decay=0 template=plain".split()
     common += ["eval_every=0", "checkpoint_every=0", "unroll=true", *args.settings]
-    valid = [f"{language}={args.folder}/maths.{language}.test.jsonl" for language in LANGUAGES]
-    english, questions = args.folder / "maths.en.train.jsonl", args.out / "questions.jsonl"
     args.out.mkdir(parents=True, exist_ok=True)
-    files = [f"{language}={args.folder}/maths.{language}.train.jsonl" for language in LANGUAGES]
-    api.layers_questions(questions, files, field="prompt", overwrite=True)
+    english = args.folder / f"maths.{ENGLISH}.train.jsonl"
+    questions, valid = written_questions(args, languages_of(args.folder))
+    columns = [one.partition("=")[0] for one in valid]
 
     def run(name: str, model: Path | str, data: Path, epochs: int, seed: int, *settings: str) -> tuple[Path, dict]:
         """(the exported model, its scores). A finished run is not run again."""
@@ -61,9 +87,9 @@ def main() -> None:
         _, found = run("qalign", model, english, args.english_epochs, seed)
         scores.setdefault("+ the same, full, + English problems again (QAlign)", []).append(found)
 
-    print(f"{'bits per byte of held-out solutions':54}" + "".join(f"{language:>14}" for language in LANGUAGES))
+    print(f"{'bits per byte of what is held out':54}" + "".join(f"{column:>14}" for column in columns))
     for name, found in scores.items():
-        cells = [[one[language] for one in found] for language in LANGUAGES]
+        cells = [[one[column] for one in found] for column in columns]
         spread = (f" ±{statistics.stdev(cell):.3f}" if len(cell) > 1 else "" for cell in cells)
         texts = (f"{statistics.mean(cell):.3f}{more}" for cell, more in zip(cells, spread, strict=True))
         print(f"{name:54}" + "".join(f"{text:>14}" for text in texts))

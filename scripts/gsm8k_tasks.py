@@ -22,6 +22,12 @@ def found(folder: Path, name: str) -> Path:
     sys.exit(f"{folder / name} does not exist")
 
 
+def solved(data: Path) -> dict[str, str]:
+    """{English question: solution} of the training set."""
+    rows = [json.loads(line) for _, line in lines(found(data, "sft/gsm8k/train.jsonl")) if line]
+    return {" ".join(row["question"].split()): re.sub("<<.*?>>", "", row["answer"]) for row in rows}
+
+
 def write(path: Path, rows: list[dict]) -> None:
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8", newline="\n")
     print(f"{path}: {len(rows):,} rows")
@@ -30,8 +36,7 @@ def write(path: Path, rows: list[dict]) -> None:
 def main() -> None:
     data, out = map(Path, sys.argv[1:])
     out.mkdir(parents=True, exist_ok=True)
-    english = [json.loads(line) for _, line in lines(found(data, "sft/gsm8k/train.jsonl")) if line]
-    solutions = {" ".join(row["question"].split()): re.sub("<<.*?>>", "", row["answer"]) for row in english}
+    solutions = solved(data)
     write(out / "gsm8k.en.train.jsonl", [{"prompt": q, "completion": a} for q, a in solutions.items()])
     for language in ("de", "sw"):
         pairs = [line.split("\t") for _, line in lines(found(data, f"sft/gsm8kinstruct_question/en-{language}.tsv"))]
