@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from saltjax.api._activations import VOCABULARY_MULTIPLE, compute_dtype
-from saltjax.api._evaluate import _ends
+from saltjax.api._evaluate import end_ids
 from saltjax.evaluate.measure import Subject, measure
 from saltjax.evaluate.shelf import Shelf
 from saltjax.evaluate.task import Task
@@ -59,7 +59,7 @@ def ask(
     for one in left:
         subject = Subject(
             _changed(model, known, one), tokenizer, model.config.max_positions, dtype, rows, sharding,
-            _ends(place, tokenizer),
+            end_ids(place, tokenizer),
         )  # fmt: skip
         measure(tasks[one.language], subject, _shelf(one, name, tasks, out), lambda done, of: None)
 

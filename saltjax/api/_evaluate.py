@@ -90,7 +90,7 @@ def evaluate(
         jnp.dtype(compute),
         batch_size,
         batch_sharding(mesh) if mesh else None,
-        _ends(directory, tokenizer),
+        end_ids(directory, tokenizer),
     )
     for task, shelf in zip(made, shelves, strict=True):
         tell = partial(progress, task.name) if progress else lambda done, of: None
@@ -159,7 +159,7 @@ def _identity(directory: Path) -> str:
     return digest.hexdigest()[:32]
 
 
-def _ends(directory: Path, tokenizer: Any) -> list[int]:
+def end_ids(directory: Path, tokenizer: Any) -> list[int]:
     """The ids that end a text: the tokenizer's EOS and those of generation_config.json."""
     file = directory / "generation_config.json"
     named = json.loads(file.read_text(encoding="utf-8")).get("eos_token_id") if file.is_file() else None

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from saltjax.api._activations import VOCABULARY_MULTIPLE, compute_dtype
-from saltjax.api._evaluate import _ends
+from saltjax.api._evaluate import end_ids
 from saltjax.api._neurons import table
 from saltjax.errors import UserError
 from saltjax.evaluate.bits_per_byte import held_out
@@ -92,7 +92,7 @@ def neurons_intervene(
             if folder:
                 _draw(folder, record["ppl"], controls)
         rows = batch_sharding(mesh) if mesh.size > 1 else None
-        ends = _ends(directory, tokenizer)
+        ends = end_ids(directory, tokenizer)
         subject = Subject(loaded, tokenizer, seq_len or loaded.config.max_positions, compute, batch_size, rows, ends)
         record["tasks"] = {
             task.name: _task(task, known_task(word)[1], subject, found, hold, controls, seed, progress)
