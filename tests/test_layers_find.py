@@ -1,35 +1,16 @@
 """The layers that languages use differently: dispersion and overlap in plain loops, the rules, the setting to train."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
 import zoo
 from neuronal import LANGUAGES, activations, files
 
-from saltjax.cli import main
 from saltjax.errors import UserError
 from saltjax.layers.choice import chosen, setting
 from saltjax.models import DecoderConfig, abstract_model
 from saltjax.train.trainable import count, trainable
-
-
-@pytest.fixture
-def saltjax(monkeypatch, capfd, tmp_path):
-    def run(*arguments):
-        monkeypatch.setenv("HOME", str(tmp_path))
-        monkeypatch.setattr(sys, "argv", ["saltjax", *map(str, arguments)])
-        capfd.readouterr()
-        try:
-            main()
-            status = 0
-        except SystemExit as end:
-            status = end.code or 0
-        out, err = capfd.readouterr()
-        return status, out, err
-
-    return run
 
 
 def test_find(saltjax, tmp_path):

@@ -2,7 +2,6 @@
 
 import json
 import math
-import sys
 from dataclasses import replace
 
 import jax
@@ -14,7 +13,6 @@ import zoo_decoders
 from neuronal import LANGUAGES, files, windows
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from saltjax.cli import main
 from saltjax.errors import UserError
 from saltjax.models import hidden_states, load_model, logits
 from saltjax.models.generation import generate
@@ -137,20 +135,8 @@ def room(tmp_path_factory):
 
 
 @pytest.fixture
-def saltjax(monkeypatch, capfd, room):
-    def run(*arguments):
-        monkeypatch.setenv("HOME", str(room[0] / "home"))
-        monkeypatch.setattr(sys, "argv", ["saltjax", *map(str, arguments)])
-        capfd.readouterr()
-        try:
-            main()
-            status = 0
-        except SystemExit as end:
-            status = end.code or 0
-        out, err = capfd.readouterr()
-        return status, out, err
-
-    return run
+def home(room):
+    return room[0] / "home"
 
 
 def perplexity(directory, path, seen):

@@ -1,7 +1,6 @@
 """Training of some neurons only: the update is that of W + s A (m * B), or of m * gradient, and the rest stays."""
 
 import json
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +11,6 @@ from safetensors.numpy import load_file
 from test_train_lora import ONE
 from training import batch, fresh, settings, stored
 
-from saltjax.cli import main
 from saltjax.errors import UserError
 from saltjax.neurons.files import write_neurons
 from saltjax.train.config import MeshConfig
@@ -158,23 +156,6 @@ def test_adapters_have_one_mask_a_run(file):
     with pytest.raises(UserError, match="for the same neurons in all stages, not lora, lora:"):
         settings(f"trainable=lora:{file}@de", "stages=[{until: 5, train: lora}]")
     assert settings(f"trainable=lora:{file}@de+embeddings").has_adapters
-
-
-@pytest.fixture
-def saltjax(monkeypatch, capfd, tmp_path):
-    def run(*arguments):
-        monkeypatch.setenv("HOME", str(tmp_path / "home"))
-        monkeypatch.setattr(sys, "argv", ["saltjax", *map(str, arguments)])
-        capfd.readouterr()
-        try:
-            main()
-            status = 0
-        except SystemExit as end:
-            status = end.code or 0
-        out, err = capfd.readouterr()
-        return status, out, err
-
-    return run
 
 
 def test_trained_and_exported(tmp_path, saltjax):
