@@ -55,7 +55,7 @@ def options(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--most", type=int, help="test questions a language")
     parser.add_argument("--config", type=Path)
     parser.add_argument("--batch-size", type=int, default=16, help="of the evaluation")
-    return parser.parse_args(words)
+    return parser.parse_intermixed_args(words)
 
 
 def main() -> None:

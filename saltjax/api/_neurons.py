@@ -11,7 +11,7 @@ from saltjax.errors import UserError
 from saltjax.hub.directory import whole_directory
 from saltjax.neurons.compare import by_layer, jaccard, shared
 from saltjax.neurons.files import PERCENTS, WAYS, write_neurons, write_statistics
-from saltjax.neurons.methods import checked, find
+from saltjax.neurons.methods import check, find
 from saltjax.neurons.pictures import draw_layers, draw_overlap
 from saltjax.neurons.text import by_language
 from saltjax.train.neuronsets import SPARSE
@@ -47,7 +47,7 @@ def neurons_find(
     Returns out, method, point, tokens{LANG}, neurons{LANG: number}, by_layer{LANG[...]}, shared{LANG{LANG}}, jaccard,
     trainable{LANG} (the setting that trains exactly these neurons). Raises UserError.
     """
-    checked(method, rate, len(by_language(text)))
+    check(method, rate, len(by_language(text)))
     if percentiles not in WAYS:
         raise UserError(f"--percentiles {percentiles} is not known; there are {', '.join(WAYS)}")
     batch_percents = tuple(map(float, PERCENTS)) if percentiles == "batches" else ()

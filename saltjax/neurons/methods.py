@@ -53,8 +53,9 @@ def find(
 ) -> Found:
     """The neurons of each language by `method`; `rate` is the share of all neurons: for lape those that are
     language-specific (0.01), else those of each language (0.00125). The statistics also get the `batch_percents` of
-    each batch. UserError: see `checked`, `collect`."""
-    percent = checked(method, rate, len(texts))
+    each batch. UserError: see `check`, `collect`."""
+    check(method, rate, len(texts))
+    percent = percentile_of(method)
     pooled, counts = method.endswith("pooled"), method == "act-prob-mean" or percent is not None
     parts = {language: split(text) if counts else (text, text) for language, text in texts.items()}
     if percent is not None and not pooled:
@@ -83,14 +84,18 @@ def find(
     return Found(choose(scores) if rate is None else choose(scores, rate), scores, found)
 
 
-def checked(method: str, rate: float | None, languages: int) -> float | None:
-    """The percentile that the method counts above, or None; UserError for what cannot be."""
+def check(method: str, rate: float | None, languages: int) -> None:
+    """UserError for what cannot be."""
     if method not in METHODS:
         raise UserError(f"--method {method} is not known; there are {', '.join(METHODS)}")
     if rate is not None and not 0 < rate < 1:
         raise UserError(f"--rate {rate} is not a share between 0 and 1")
     if languages < 2 and method in ("lape", "act-prob-90p-pooled"):
         raise UserError(f"--method {method} compares languages; give --text for at least two")
+
+
+def percentile_of(method: str) -> float | None:
+    """The percentile above which the method counts."""
     percent = re.search(r"(\d+)p", method)
     return float(percent[1]) if percent else None
 
