@@ -1,10 +1,12 @@
 """Runs of a study: nothing is lost, nothing done twice; a whole study of a tiny model; the page."""
 
 import fcntl
+import hashlib
 import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import time
 import jax
 import pytest
 import studies
+import yaml
 import zoo
 
 from saltjax import api
@@ -219,6 +222,30 @@ def test_data_that_changed_since_the_plan_are_noticed(house):
             api.study_plan(house / "study.yaml", out)
     finally:
         file.write_text(before)
+
+
+def test_a_model_that_changed_since_the_plan_is_noticed(house, monkeypatch, capsys):
+    model, out = house / "copy", house / "model-changed"
+    shutil.copytree(house / "llm", model)
+    given = yaml.safe_load((house / "study.yaml").read_text()) | {"models": {"tiny": str(model)}}
+    file = studies.write_study(house / "copy.yaml", given)
+    api.study_plan(file, out)
+    hashes = json.loads((out / "manifest.json").read_text())["models"]["tiny"]
+    assert set(hashes) == {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    assert all(hashes[name] == hashlib.sha256((model / name).read_bytes()).hexdigest() for name in hashes)
+    before = (model / "model.safetensors").read_bytes()
+    (model / "model.safetensors").write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+    (model / "special_tokens_map.json").write_text("{}")
+    monkeypatch.setattr(sys, "argv", ["saltjax", "study", "run", str(out)])
+    with pytest.raises(SystemExit) as done:
+        main()
+    said = capsys.readouterr().err
+    assert done.value.code == 2 and said.count("\n") == 1 and not (out / "runs").exists()
+    assert f"{model}/model.safetensors, {model}/special_tokens_map.json: changed since the study was planned" in said
+    (out / "results").mkdir()
+    (out / "results" / "x.json").write_text("{}")
+    with pytest.raises(UserError, match=r"has 1 results of another plan \(the study, a model or data have changed\)"):
+        api.study_plan(file, out)
 
 
 def test_the_page_and_the_tables_say_what_the_results_say(house, monkeypatch, capsys):

@@ -1,4 +1,4 @@
-"""plan: what a step of `adapt` would cost on a slice of TPUs that nobody has rented yet."""
+"""plan: what a step of `adapt` or `finetune` would cost on a slice of TPUs that nobody has rented yet."""
 
 import dataclasses
 import importlib.util
@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from saltjax.api._training import VOCABULARY_MULTIPLE
+from saltjax.api._beginning import VOCABULARY_MULTIPLE
 from saltjax.errors import UserError
 from saltjax.hub.config import read_config as read_model_config
 from saltjax.hub.locate import locate

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from saltjax.api._training import VOCABULARY_MULTIPLE
+from saltjax.api._beginning import VOCABULARY_MULTIPLE
 from saltjax.data.template import Template
 from saltjax.errors import UserError
 from saltjax.hub.config import read_config as read_model_config
@@ -22,6 +22,7 @@ from saltjax.study.grid import Run, runs
 from saltjax.study.identify import Identifier
 from saltjax.study.manifest import FILE, as_bytes, manifest, orders, sha256_of
 from saltjax.study.metrics import check_golds
+from saltjax.study.models import places, read_models
 from saltjax.study.pools import Key, Pool, Questions, enough, notes, pools, read_questions
 from saltjax.study.rows import Row
 from saltjax.study.tokens import Counter
@@ -39,9 +40,10 @@ def study_plan(
 ) -> dict[str, Any]:
     """Plan the STUDY of a YAML file (docs/study.md) in the folder OUT, for `study_run` and `study_analyse`.
 
-    Writes manifest.json (the study, and the SHA-256 of every file and subset: the same for the same study and data),
-    plan.json, study.yaml, commands.txt (a command a run), slurm.sh (all as an array job, `at_once` at a time) and, with
-    the names of `vms`, tpu-vms.sh. `on`: a device, such as `H100` or `8xH100`, for the hours.
+    Writes manifest.json (the study, and the SHA-256 of the models' files, of every file of rows and of every subset:
+    the same for the same study, models and data), plan.json, study.yaml, commands.txt (a command a run), slurm.sh (all
+    as an array job, `at_once` at a time) and, with the names of `vms`, tpu-vms.sh. `on`: a device, such as `H100` or
+    `8xH100`, for the hours.
 
     Returns out, study, runs, manifest_sha256, tokens, steps, train_flops, test_flops, device, hours, notes, and
     costs[{run, tokens, steps, hours}].
@@ -60,7 +62,7 @@ def study_plan(
     found = pools(asked_for, asked)
     enough(asked_for, found)
     drawn = orders(asked_for, found)
-    content = manifest(asked_for, found, asked, drawn)
+    content = manifest(asked_for, read_models(asked_for, places(asked_for)), found, asked, drawn)
     _new_or_same(out, content)
     costs = _costs(asked_for, found, asked, drawn)
     planned = runs(asked_for)
@@ -100,7 +102,7 @@ def _new_or_same(out: Path, content: dict[str, Any]) -> None:
         raise UserError(f"{out}: holds something else than a study; choose another folder")
     if file.exists() and file.read_bytes() != as_bytes(content) and (done := results(out)):
         raise UserError(
-            f"{out}: has {len(done)} results of another plan (the study or its data have changed); "
+            f"{out}: has {len(done)} results of another plan (the study, a model or data have changed); "
             "choose another folder"
         )
 

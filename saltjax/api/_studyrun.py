@@ -5,8 +5,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from saltjax.api._beginning import VOCABULARY_MULTIPLE
 from saltjax.api._finetune import finetune
-from saltjax.api._training import VOCABULARY_MULTIPLE
 from saltjax.errors import UserError
 from saltjax.hub.locate import locate
 from saltjax.study.design import Study
@@ -16,6 +16,7 @@ from saltjax.study.identify import Identifier
 from saltjax.study.judge import asking
 from saltjax.study.manifest import parts, planned_study, read_manifest
 from saltjax.study.metrics import METRICS, Metric
+from saltjax.study.models import JUDGE, check_models
 from saltjax.study.pools import Key, Pool, Questions, pools, read_questions
 from saltjax.study.scoring import Subject, answers, scored
 from saltjax.study.subsets import as_file, digests, ordered
@@ -35,7 +36,7 @@ def study_run(out: str | Path, *, only: Collection[str] = (), say: Say = lambda 
     run that ends.
 
     Returns finished, failed and skipped (numbers), and failures{RUN: why}. Raises UserError: nothing was planned in
-    OUT, data have changed since, no such run.
+    OUT, data or a model have changed since, no such run.
     """
     out = Path(out)
     content = read_manifest(out)
@@ -59,10 +60,11 @@ def _none(run: Run, folder: Path) -> Record:
 
 
 class _Work:
-    """What the runs share: the study's data, checked against the manifest."""
+    """What the runs share: the study's data and models, checked against the manifest."""
 
     def __init__(self, study: Study, content: dict[str, Any], left: Sequence[Run]):
-        self.study, self.subsets = study, content["subsets"]
+        self.study, self.subsets, self.models = study, content["subsets"], content["models"]
+        check_models(study, self.models, sorted({run.model for run in left} | {JUDGE} & set(self.models)))
         self.tests: dict[Key, Questions] = read_questions(study)
         self.pools: dict[Key, Pool] = pools(study, self.tests, {key for run in left for key in run.rows(study)})
         changed = [
@@ -97,7 +99,9 @@ class _Work:
         return {"run": run.name, "scores": scores, **read_json(facts)}
 
     def _trained(self, run: Run, folder: Path, training: Path) -> dict[str, Any]:
-        """Trains, or goes on with it. Raises KeyboardInterrupt when a signal ended it."""
+        """Trains, or goes on with it. Raises KeyboardInterrupt when a signal ended it, UserError when the model has
+        changed meanwhile."""
+        check_models(self.study, self.models, [run.model])
         done = finetune(
             self.study.models[run.model],
             training,

@@ -3,47 +3,36 @@
 import dataclasses
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from transformers import PreTrainedTokenizerBase
 
-from saltjax.data.feed import Gathered, account, described, feed
+from saltjax.api._beginning import Start, begin, opened
+from saltjax.data.feed import Fed, Gathered, account, described, feed
 from saltjax.data.mixture import Corpus
-from saltjax.data.pipeline import batches
+from saltjax.data.pipeline import Seen, batches
 from saltjax.data.template import Template
 from saltjax.data.tokens import Progress
 from saltjax.errors import UserError
 from saltjax.evaluate.bits_per_byte import HeldOut, held_out, score
 from saltjax.evaluate.heldexamples import held_examples, nats
-from saltjax.hub.config import read_config as read_model_config
-from saltjax.hub.locate import locate
-from saltjax.hub.tokenizer import load_tokenizer
-from saltjax.models.decoder import Params, abstract_model
-from saltjax.models.families import family_of
-from saltjax.models.load import load_model
+from saltjax.models.decoder import Params
 from saltjax.models.model import Model
 from saltjax.train.best import MEAN, NONE
-from saltjax.train.checkpoint import steps
 from saltjax.train.config import AdaptConfig
 from saltjax.train.elements import digests
 from saltjax.train.ema import SUFFIX
 from saltjax.train.loop import train
-from saltjax.train.lora import with_adapters
 from saltjax.train.mesh import check_batch, make_mesh
 from saltjax.train.meter import device_memory
 from saltjax.train.neuronsets import origins
-from saltjax.train.phases import Phases
-from saltjax.train.processes import agreed, batch_part, primary
-from saltjax.train.run import Run, create, is_run, resolved, resume, stored_dtypes
-from saltjax.train.sharding import param_shardings
+from saltjax.train.processes import batch_part, primary
+from saltjax.train.run import resolved
 from saltjax.train.wandblog import check_installed
-
-# Rows of the vocabulary's tables on the devices; a constant, so that a run can be resumed on another mesh.
-VOCABULARY_MULTIPLE = 128
 
 
 class Material(NamedTuple):
@@ -69,74 +58,14 @@ def trained(
     check_installed(settings.wandb)
     mesh = make_mesh(settings.mesh)
     check_batch(mesh, settings.batch_size, settings.accumulate)
-    here = is_run(run)
-    directory = run / "model" if here else locate(model)
-    hf_config, tokenizer = read_model_config(directory), load_tokenizer(directory)
-    decoder = family_of(hf_config).decoder_config(hf_config)
-    if settings.seq_len > decoder.max_positions:
-        raise UserError(f"seq_len={settings.seq_len} is more than the {decoder.max_positions} positions of {model}")
-    padded = decoder.padded(VOCABULARY_MULTIPLE)
-    Phases(with_adapters(abstract_model(padded)[1], settings), settings)  # says what is wrong before there is a run
-    length = settings.seq_len
-    template = Template(tokenizer, settings.template) if material.examples else None
-    held = {
-        name: held_examples(path, template, length) if template else held_out(path, tokenizer, length)
-        for name, path in material.valid.items()
-    }
-    scores_of = (*held, *(name + SUFFIX for name in held if settings.ema))
-    if settings.keep_best not in (NONE, MEAN, *scores_of):
-        raise UserError(
-            f"keep_best={settings.keep_best} is no held-out text; "
-            f"give --valid {settings.keep_best}=FILE too, or keep_best=mean"
-        )
-    fed = feed(material.corpora, tokenizer, settings.seq_len, Path(settings.cache).expanduser(), progress, template)
-    largest = max(one.windows.store.counts.largest_id for one in fed)
-    if largest >= decoder.vocab_size:
-        raise UserError(
-            f"{directory}: the tokenizer gives id {largest}, but the model has "
-            f"{decoder.vocab_size} embedding rows; they do not belong together"
-        )
-    for line in described(fed) if primary() else ():
-        print(line, file=sys.stderr)
+    start = begin(model, run, settings)
+    template = Template(start.tokenizer, settings.template) if material.examples else None
+    held = _held(material, start.tokenizer, template, settings)
+    fed = _fed(material, start, template, settings, progress)
     settings = resolved(_with_steps(settings, sum(len(one.windows) for one in fed)))
-    known = agreed(here)
-    resumes = agreed(steps(Run(run, settings).checkpoints) if primary() else None)
-    inputs = {
-        "model": str(model),
-        **material.inputs,
-        "text_sha256": [one.windows.store.content for one in fed],
-        "valid": {name: str(path) for name, path in material.valid.items()},
-    }
-    if masks := digests(settings.specs):
-        inputs["elements_sha256"] = masks
-    if neurons := origins(settings.specs):
-        inputs["neurons"] = neurons
-
-    def shardings(params: Params) -> Any:
-        return param_shardings(params, mesh)
-
-    opened = resume(run, settings, inputs) if known and primary() else Run(run, settings, inputs)
-    if known and resumes:
-        loaded = Model(padded, *abstract_model(padded), stored_dtypes(opened) if here else {})
-    else:
-        loaded = load_model(locate(model), shardings, pad_vocab_to=VOCABULARY_MULTIPLE)
-    if not known and primary():
-        opened = create(run, settings, inputs, directory, loaded.dtypes)
-    if resumes and not known:  # the run's directory was lost, its checkpoints are elsewhere
-        loaded = loaded._replace(params=jax.eval_shape(lambda params: params, loaded.params))
-
-    if template and template.text != tokenizer.chat_template and primary():  # so that the exported model is asked in it
+    directory, loaded = opened(run, start, settings, _inputs(material, start, fed, settings), mesh)
+    if template and template.text != start.tokenizer.chat_template and primary():  # the exported model is asked in it
         (run / "model" / "chat_template.jinja").write_text(template.text, encoding="utf-8")
-
-    dtype = jnp.dtype(settings.compute_dtype)
-    rows = settings.batch_size
-
-    def scores(params: Params) -> dict[str, float]:
-        return {
-            name: score(loaded.config, loaded.graphdef, params, text, rows, dtype).bits_per_byte
-            for name, text in held.items()
-        }
-
     given = batches(
         [one.windows for one in fed],
         [one.share for one in fed],
@@ -145,17 +74,14 @@ def trained(
         *batch_part(mesh, settings.batch_size),
     )
 
-    def seen(step: int) -> dict[str, Any]:
-        parts = dict(zip([one.name for one in fed], given.seen(step), strict=True))
-        return {
-            "tokens_seen": {name: part.tokens for name, part in parts.items()},
-            "epochs": {name: round(part.epochs, 4) for name, part in parts.items()},
-        }
+    def counted(step: int) -> dict[str, Any]:
+        return _counted(fed, given.seen(step))
 
     def decode(ids: np.ndarray) -> str:
-        return str(tokenizer.decode(ids))
+        return str(start.tokenizer.decode(ids))
 
-    done = train(loaded, given, opened, scores if held else None, mesh, seen, decode)
+    scores = _scores(loaded, held, settings) if held else None
+    done = train(loaded, given, directory, scores, mesh, counted, decode)
     return {
         "run": str(run),
         "steps": done.step,
@@ -167,6 +93,80 @@ def trained(
         "checkpoint": str(done.checkpoint) if done.checkpoint else None,
         "data": account(fed, given.seen(done.step)),
         "interrupted": done.interrupted,
+    }
+
+
+def _held(
+    material: Material, tokenizer: PreTrainedTokenizerBase, template: Template | None, settings: AdaptConfig
+) -> dict[str, HeldOut]:
+    """What the run is measured on, by name."""
+    length = settings.seq_len
+    held = {
+        name: held_examples(path, template, length) if template else held_out(path, tokenizer, length)
+        for name, path in material.valid.items()
+    }
+    scored = (*held, *(name + SUFFIX for name in held if settings.ema))
+    if settings.keep_best not in (NONE, MEAN, *scored):
+        raise UserError(
+            f"keep_best={settings.keep_best} is no held-out text; "
+            f"give --valid {settings.keep_best}=FILE too, or keep_best=mean"
+        )
+    return held
+
+
+def _fed(
+    material: Material,
+    start: Start,
+    template: Template | None,
+    settings: AdaptConfig,
+    progress: Callable[[str, Progress], None] | None,
+) -> list[Fed]:
+    """The corpora as windows of tokens; stderr has a line of each."""
+    cache = Path(settings.cache).expanduser()
+    fed = feed(material.corpora, start.tokenizer, settings.seq_len, cache, progress, template)
+    largest = max(one.windows.store.counts.largest_id for one in fed)
+    if largest >= start.decoder.vocab_size:
+        raise UserError(
+            f"{start.directory}: the tokenizer gives id {largest}, but the model has "
+            f"{start.decoder.vocab_size} embedding rows; they do not belong together"
+        )
+    for line in described(fed) if primary() else ():
+        print(line, file=sys.stderr)
+    return fed
+
+
+def _inputs(material: Material, start: Start, fed: Sequence[Fed], settings: AdaptConfig) -> dict[str, Any]:
+    """What the run is made from, apart from settings: a resumed one must have the same."""
+    inputs = {
+        "model": str(start.model),
+        **material.inputs,
+        "text_sha256": [one.windows.store.content for one in fed],
+        "valid": {name: str(path) for name, path in material.valid.items()},
+    }
+    if masks := digests(settings.specs):
+        inputs["elements_sha256"] = masks
+    if neurons := origins(settings.specs):
+        inputs["neurons"] = neurons
+    return inputs
+
+
+def _scores(loaded: Model, held: dict[str, HeldOut], settings: AdaptConfig) -> Callable[[Params], dict[str, float]]:
+    dtype = jnp.dtype(settings.compute_dtype)
+
+    def scores(params: Params) -> dict[str, float]:
+        return {
+            name: score(loaded.config, loaded.graphdef, params, text, settings.batch_size, dtype).bits_per_byte
+            for name, text in held.items()
+        }
+
+    return scores
+
+
+def _counted(fed: Sequence[Fed], seen: Sequence[Seen]) -> dict[str, Any]:
+    parts = dict(zip([one.name for one in fed], seen, strict=True))
+    return {
+        "tokens_seen": {name: part.tokens for name, part in parts.items()},
+        "epochs": {name: round(part.epochs, 4) for name, part in parts.items()},
     }
 
 

@@ -1,4 +1,4 @@
-"""What every run is trained on, to the byte: one file of hashes, the same for the same study and data."""
+"""What every run is made from, to the byte: one file of hashes, the same for the same study, models and data."""
 
 import hashlib
 import json
@@ -9,6 +9,7 @@ from typing import Any
 from saltjax.errors import UserError
 from saltjax.study.design import Judge, Length, Study, Task
 from saltjax.study.grid import Run, runs
+from saltjax.study.models import Models
 from saltjax.study.pools import Key, Pool, Questions
 from saltjax.study.rows import Row
 from saltjax.study.subsets import digests, ordered
@@ -33,11 +34,13 @@ def orders(study: Study, found: dict[Key, Pool]) -> dict[tuple[Key, int], list[R
 
 def manifest(
     study: Study,
+    models: Models,
     found: dict[Key, Pool],
     asked: dict[Key, Questions],
     drawn: dict[tuple[Key, int], list[Row]],
 ) -> dict[str, Any]:
-    """The study, its files and what was refused, every subset with the SHA-256 of its file, and each run's subsets."""
+    """The study, the SHA-256 of its models' files, its data and what was refused of them, every subset with the SHA-256
+    of its file, and each run's subsets."""
     grid = runs(study)
     sizes: dict[tuple[Key, int], set[int]] = {}
     for run in grid:
@@ -49,6 +52,7 @@ def manifest(
         subsets |= {part(key, seed, rows): {"rows": rows, "sha256": hashes[rows]} for rows in wanted if rows}
     return {
         "study": asdict(study),
+        "models": models,
         "pools": {
             ".".join(key): {"file": one.file, "sha256": one.sha256, "rows": len(one.rows), "refused": one.refused,
                             "elsewhere": one.elsewhere}

@@ -1,6 +1,6 @@
 """The run directory: what a run was asked to do and what it was made from.
 
-config.yaml    inputs (model, text, ...) and settings, resolved
+config.yaml    inputs (model, text, ..., by name and by hash) and settings, resolved
 model/         the source model's config.json, generation_config.json and tokenizer; tensors.json: the dtype that each
                tensor had there, for the way back
 checkpoints/   Orbax, one directory a step; or at another place, with a copy of config.yaml: a run whose own directory
@@ -30,6 +30,7 @@ from saltjax.train.stages import in_steps
 from saltjax.train.yamlfile import flatten, load_yaml
 
 COPIED = (".json", ".txt", ".model", ".jinja", ".tiktoken", ".tsv.gz")  # of a model directory: all but the weights
+MODEL_SHA256 = "model_sha256"  # the input that tells the model's content (`origin.together`)
 INPUTS_MAY_CHANGE = ("valid",)  # held-out text: it is only measured
 
 
@@ -126,11 +127,17 @@ def _check_same(run: Run, now: Run, where: str) -> None:
     new = {**now.inputs, **to_flat(now.config)}
     for key in sorted({*old, *new}):
         free = key in INPUTS_MAY_CHANGE or key.startswith(MAY_CHANGE)
-        if not free and old.get(key) != new.get(key):
+        if free or old.get(key) == new.get(key):
+            continue
+        if key == MODEL_SHA256:
             raise UserError(
-                f"{where}: this run has {key}={old.get(key)}, the command says {key}={new.get(key)}; "
-                f"set it back to resume, or give another run directory"
+                f"{where}: {now.inputs['model']} is another model than this run was made from (weights, config.json or "
+                "tokenizer have changed); put it back to resume, or give another run directory"
             )
+        raise UserError(
+            f"{where}: this run has {key}={old.get(key)}, the command says {key}={new.get(key)}; "
+            f"set it back to resume, or give another run directory"
+        )
 
 
 def _take_place(run: Run) -> None:
