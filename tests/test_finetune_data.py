@@ -1,11 +1,12 @@
 """From lines of JSON to windows with marked answers: forms, templates, masks, packing, and what is refused."""
 
 import gzip
+import json
 
 import numpy as np
 import pytest
 import zoo
-from talks import CHATML, TALK, written
+from talks import CHATML, TALK, TOOLED, written
 
 from saltjax.data.encode import Counts
 from saltjax.data.examples import ExampleFile, messages
@@ -34,12 +35,20 @@ def test_the_forms_are_told_by_the_first_line_and_mean_conversations(tmp_path):
         "prompt": {"prompt": "Add.\n1 1", "completion": "2"},
         "alpaca": {"instruction": "Add.", "input": "1 1", "output": "2"},
         "alpaca without input": {"instruction": "Add.\n1 1", "input": "", "output": "2"},
+        "ShareGPT": {"conversations": [{"from": "human", "value": "Add.\n1 1"}, {"from": "gpt", "value": "2"}]},
+        "ShareGPT with roles": {"conversations": ask, "system": ""},
     }
     for row in forms.values():
         assert [messages(one) for one in ExampleFile(written(tmp_path / "a.jsonl", row, row)).documents()] == [ask, ask]
     packed = tmp_path / "a.jsonl.gz"
     packed.write_bytes(gzip.compress((tmp_path / "a.jsonl").read_bytes()))
     assert [messages(one) for one in ExampleFile(packed).documents()] == [ask, ask]
+    spoken = [{"from": {"user": "human", "assistant": "gpt"}[m["role"]], "value": m["content"]} for m in TALK[1:]]
+    told = {"system": TALK[0]["content"]}
+    alpaca = {"instruction": TALK[3]["content"], "output": TALK[4]["content"], "history": [["How are you?", "Well."]]}
+    system = {"from": "system", "value": "Be kind."}
+    for row in ({"conversations": spoken, **told}, {"conversations": [system, *spoken]}, alpaca | told):
+        assert [messages(one) for one in ExampleFile(written(tmp_path / "b.jsonl", row)).documents()] == [TALK]
 
 
 def test_all_mistakes_of_a_file_are_told_together(tmp_path):
@@ -63,7 +72,15 @@ def test_all_mistakes_of_a_file_are_told_together(tmp_path):
         assert says in str(error.value)
     with pytest.raises(UserError, match=r"line 1: completion is not there"):
         encoded(Template(zoo.tokenizer("byte_bpe")), written(path, {"prompt": "a"}))
-    with pytest.raises(UserError, match=r"line 1: has text, id; an example is messages, or prompt"):
+    for row, says in [
+        ({"conversations": [{"from": "function_call", "value": "x"}]}, 'message 1 is from "function_call", not system'),
+        ({"conversations": [{"from": "gpt", "value": "x"}]}, "begins with an answer that nobody asked for"),
+        ({"conversations": ["x"]}, "conversations is not a list such as"),
+        ({"instruction": "a", "output": "b", "history": ["a"]}, "history is not a list of"),
+    ]:
+        with pytest.raises(UserError, match=f"line 1: {says}"):
+            encoded(Template(zoo.tokenizer("byte_bpe")), written(path, row))
+    with pytest.raises(UserError, match=r"line 1: has text, id; an example is messages, conversations, prompt"):
         list(ExampleFile(written(path, {"text": "a", "id": 1})).documents())
     path.write_text("\n \n")
     with pytest.raises(UserError, match="holds no example"):
@@ -108,6 +125,45 @@ def test_the_tokenizers_own_chat_template_comes_first_and_white_space_behind_the
     assert tokenizer.decode(batch.tokens[batch.learns]) == "Well.<|eot_id|>It sleeps.<|eot_id|>"
     assert np.flatnonzero(batch.learns)[-1] == len(batch.tokens) - 1 and not batch.learns[: len(ask)][-8:].any()
     assert encoded(Template(tokenizer, "plain"), path).tokens.tolist() != batch.tokens.tolist()
+
+
+CALL = {"name": "weather", "arguments": {"city": "Huế"}}
+TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]
+ASKED = [
+    {"role": "user", "content": "Does it rain?"},
+    {"role": "assistant", "content": None, "tool_calls": [{"id": "a", "type": "function", "function": CALL}]},
+    {"role": "tool", "content": '{"rain": true}', "tool_call_id": "a"},
+    {"role": "assistant", "content": "It rains."},
+]
+
+
+def test_calls_of_tools_are_learned_and_what_tools_say_is_not(tmp_path):
+    tokenizer = chatty(template=TOOLED)
+    as_text = [dict(turn) for turn in ASKED]  # OpenAI's form: arguments are JSON text
+    as_text[1]["tool_calls"] = [{"id": "a", "function": CALL | {"arguments": '{"city": "Huế"}'}}]
+    rows = {"messages": ASKED, "tools": TOOLS}, {"messages": as_text, "tools": json.dumps(TOOLS)}
+    batch = encoded(Template(tokenizer), written(tmp_path / "a.jsonl", *rows))
+    first, second = np.split(batch.tokens, [batch.lengths[0]])
+    assert first.tolist() == second.tolist()
+    call = '{"name": "weather", "arguments": {"city": "Huế"}}'
+    learned = tokenizer.decode(first[batch.learns[: len(first)]])
+    assert learned == f"CALL {call}<|eot_id|>It rains.<|eot_id|>"
+    assert "Tools: [" in tokenizer.decode(first) and "tool\n" + ASKED[2]["content"] in tokenizer.decode(first)
+    assert batch.bytes.tolist() == [len(call.encode()) + len("It rains.")] * 2
+
+
+def test_a_template_that_leaves_out_tools_is_refused_with_the_line(tmp_path):
+    told = [ASKED[0], {"role": "assistant", "content": "Look."}, *ASKED[2:]]
+    for template, row, says in [
+        (CHATML, {"messages": TALK, "tools": TOOLS}, "line 1: the chat template does not write the tools"),
+        (CHATML, {"messages": ASKED}, "line 1: message 2: the chat template does not write the tool call"),
+        (None, {"messages": told}, "line 1: message 3: the chat template does not write what the tool returned"),
+        (TOOLED, {"messages": TALK, "tools": "weather"}, "line 1: tools is not a list"),
+        (TOOLED, {"messages": [ASKED[0], ASKED[3] | {"tool_calls": [{"name": 1}]}]}, "message 2: a tool call is not"),
+    ]:
+        with pytest.raises(UserError, match=says):
+            encoded(Template(chatty(template=template)), written(tmp_path / "a.jsonl", row))
+    encoded(Template(chatty()), written(tmp_path / "a.jsonl", {"messages": told}))  # it writes every role
 
 
 def test_a_template_that_writes_todays_date_gives_the_same_tokens_every_day():

@@ -63,7 +63,7 @@ def test_manifests_are_the_same_to_the_byte(study):
     def planned():
         asked = read_questions(study)
         found = pools(study, asked)
-        return as_bytes(manifest(study, found, asked, orders(study, found)))
+        return as_bytes(manifest(study, {}, found, asked, orders(study, found)))
 
     once = planned()
     assert planned() == once
@@ -126,6 +126,12 @@ def test_missing_files_are_all_named(study, tmp_path):
         read_questions(study)
     said = str(caught.value).split("\n")
     assert len(said) == 2 and "next.vi.test.jsonl" in said[0] and "before.ar.test.jsonl, line 1" in said[1]
+
+
+def test_rows_with_tools_are_refused(tmp_path):
+    row = {"prompt": "a", "completion": "b", "tools": [{"function": {"name": "f"}}]}
+    with pytest.raises(UserError, match=r"a\.jsonl, line 1: has tools, which a study cannot score"):
+        list(read_rows(str(studies.write(tmp_path / "a.jsonl", [row]))))
 
 
 def test_rows_in_every_form(tmp_path):

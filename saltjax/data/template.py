@@ -11,7 +11,8 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from saltjax.data.encode import CALL_BYTES, Batch, begin_of_text, plain_backend
-from saltjax.data.examples import Messages, Row, messages
+from saltjax.data.examples import Messages, Row, messages, tools
+from saltjax.data.toolcalls import Tools, check_written, size
 from saltjax.errors import UserError
 
 # Ours, as chat templates of transformers (line ends here are none there); BEGIN and END are the tokenizer's tokens.
@@ -47,7 +48,7 @@ class Marked(NamedTuple):
 
     text: str
     cuts: list[tuple[str, str]]
-    bytes: int  # of the answers, UTF-8
+    bytes: int  # of the answers (`toolcalls.size`)
 
 
 class Template:
@@ -78,30 +79,37 @@ class Template:
         if not self.marked(asked, "template").text.endswith(self._specials):
             raise UserError("the chat template ends answers with no special token: no model learns to stop by it")
 
-    def marked(self, conversation: Messages, where: str) -> Marked:
+    def marked(self, conversation: Messages, where: str, told: Tools | None = None) -> Marked:
         """The text and its answers. UserError, naming `where`: the template refuses the conversation, or writes its
-        beginning otherwise where more follows, so that it cannot be told what is an answer."""
-        whole = self._ended(self._render(conversation, where))
-        cuts, size = [], 0
+        beginning otherwise where more follows, so that it cannot be told what is an answer; or it leaves out tools."""
+
+        def write(turns: Messages, asks: bool = False) -> str:
+            return self._render(turns, where, told, asks)
+
+        whole, cuts = self._ended(write(conversation)), []
+        check_written(conversation, told or [], whole, lambda turns: self._ended(write(turns)), where)
         for number, turn in enumerate(conversation):
             if turn["role"] != "assistant":
                 continue
-            before = self._render(conversation[:number], where, asks=True)
-            after = self._ended(self._render(conversation[: number + 1], where))
+            before = write(conversation[:number], asks=True)
+            after = self._ended(write(conversation[: number + 1]))
             if not (whole.startswith(after) and after.startswith(before) and len(after) > len(before)):
                 raise UserError(
                     f"{where}: the chat template writes the conversation up to message {number + 1} otherwise where "
                     "more follows; give each answer a line of its own, or use template=plain"
                 )
             cuts.append((before, after))
-            size += len(turn["content"].encode())
-        return Marked(whole, cuts, size)
+        return Marked(whole, cuts, sum(size(turn) for turn in conversation if turn["role"] == "assistant"))
 
-    def _render(self, conversation: Messages, where: str, asks: bool = False) -> str:
+    def _render(self, conversation: Messages, where: str, told: Tools | None, asks: bool) -> str:
         try:
             return str(
                 self._tokenizer.apply_chat_template(
-                    conversation, chat_template=self._dated, tokenize=False, add_generation_prompt=asks
+                    conversation,
+                    tools=told or None,
+                    chat_template=self._dated,
+                    tokenize=False,
+                    add_generation_prompt=asks,
                 )
             )
         except (TemplateError, TypeError, ValueError) as error:
@@ -124,7 +132,7 @@ class Template:
             kept: list[tuple[str, Marked]] = []
             for row in some:
                 try:
-                    kept.append((row.where, self.marked(messages(row), row.where)))
+                    kept.append((row.where, self.marked(messages(row), row.where, tools(row))))
                 except UserError as error:
                     wrong.append(str(error))
             yield self._batch(kept, wrong)

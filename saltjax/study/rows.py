@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from saltjax.data.examples import ExampleFile, Messages, messages
+from saltjax.data.examples import ExampleFile, Messages, messages, tools
+from saltjax.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,10 @@ class Row:
 
 
 def read_rows(path: str) -> Iterator[Row]:
-    """The rows of a file of JSON lines (see `data.examples`). Raises UserError, naming the line."""
+    """The rows of a file of JSON lines (see `data.examples`). Raises UserError, naming the line; there must be no calls
+    of tools in it, for which there is no metric."""
     for example in ExampleFile(path).documents():
-        yield Row(example.line, messages(example), json.loads(example.line).get("answer"))
+        made = messages(example)
+        if tools(example) or any(turn["role"] == "tool" or "tool_calls" in turn for turn in made):
+            raise UserError(f"{example.where}: has tools, which a study cannot score; take it out")
+        yield Row(example.line, made, json.loads(example.line).get("answer"))
