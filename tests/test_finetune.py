@@ -117,6 +117,24 @@ def test_loss_and_gradient_of_packed_examples_are_pytorchs_of_each_alone(room, t
         np.testing.assert_allclose(ours[name][: len(wanted)], wanted, atol=1e-6 * np.abs(wanted).max(), rtol=2e-4)
 
 
+def test_a_run_is_not_resumed_with_another_model_under_the_same_name(room, tmp_path):
+    model = tmp_path / "llm"
+    shutil.copytree(room / "llm", model)
+
+    def go(steps):
+        return api.finetune(model, tmp_path / "run", data=[room / "de.jsonl"], overrides=of(room, f"steps={steps}"))
+
+    go(0)
+    before = (model / "model.safetensors").read_bytes()
+    (model / "model.safetensors").write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+    with pytest.raises(UserError, match=r"run: .*llm is another model than this run was made from"):
+        go(1)
+    (model / "model.safetensors").write_bytes(before)
+    assert go(1)["steps"] == 1
+    shutil.rmtree(model)  # its checkpoint has all numbers
+    assert go(2)["steps"] == 2
+
+
 QA = [("What is blue?", "The sky."), ("Who came?", "A fox and two birds came."), ("Why?", "Nobody knows it.")]
 
 
@@ -220,10 +238,13 @@ def test_words_of_the_command(monkeypatch, capfd, room):
     record = json.loads(out)
     assert status == 0 and record["steps"] == 1 and set(record["valid_loss"]) == {"de.valid"}
 
+    for name in ("JAX_PLATFORMS", "JAX_ENABLE_COMPILATION_CACHE"):
+        monkeypatch.setenv(name, "")  # --plan sets them: put back when the test ends
     (room / "some.txt").write_text("a\n")
     for arguments, says in [
         ([], "--data [NAME=]FILE"),
         (["--data", room / "some.txt"], "some.txt: examples are JSON lines"),
+        (["--plan", "here", *of(room)], "--plan here: write a TPU slice as kind:shape"),
         (["--data", room / "none.jsonl"], "none.jsonl does not exist"),
         (["--data", room / "de.jsonl", "template=x"], "template=x is not one of auto, chat"),
         (["--data", room / "de.jsonl", *of(room, "seq_len=4")], "de.jsonl: all 40 examples are longer than seq_len=4"),

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from saltjax.cli.output import Json
+from saltjax.cli.plan import Plan, show_plan
 from saltjax.cli.trained import report_run
 
 
@@ -28,10 +29,7 @@ def adapt(
     distributed: Annotated[
         bool, typer.Option("--distributed", help="One of several processes of a run; see docs/checkpoints.md.")
     ] = False,
-    plan: Annotated[
-        str | None,
-        typer.Option("--plan", metavar="SLICE", help="Train nothing: what a step costs on v5e:4x4, v5p:2x2x1, ..."),
-    ] = None,
+    plan: Plan = None,
     as_json: Json = False,
 ) -> None:
     """Continue the training of a causal language model on text, on whatever devices there are.
@@ -52,8 +50,6 @@ def adapt(
     Before you rent a TPU (docs/tpu.md): saltjax adapt llama-de runs/llama-de batch_size=32 --plan v5e:4x4
     """
     if plan:
-        from saltjax.cli.plan import show_plan
-
         return show_plan(model, plan, config, settings or (), as_json)
     from saltjax import api
     from saltjax.cli.reading import Reading

@@ -1,16 +1,22 @@
-"""What `saltjax adapt --plan` prints."""
+"""What `--plan` of `saltjax adapt` and `saltjax finetune` prints."""
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
 
 from saltjax.cli.output import emit, rows
 
 GIB = 2**30
 MOST = 8  # collectives that are shown
+
+Plan = Annotated[
+    str | None,
+    typer.Option("--plan", metavar="SLICE", help="Train nothing: what a step costs on v5e:4x4, v5p:2x2x1, ..."),
+]
 
 
 def show_plan(model: str, where: str, config: Path | None, settings: Sequence[str], as_json: bool) -> None:
