@@ -75,10 +75,10 @@ def compared(given: argparse.Namespace, console: Console) -> str:
         text = text or [f"{language}={sets / 'text' / f'{language}.txt'}" for language in ("en", "de", "ar", "vi")]
     rate = RATE if given.rate is None and given.model == str(POCKET) else given.rate
     if not (neurons := work / "neurons").exists():
-        api.neurons_find(
-            given.model, neurons, text=text, method=given.method, rate=rate, tokens=given.tokens
-        )  # fmt: skip
+        api.neurons_find(given.model, neurons, text=text, method=given.method, rate=rate, tokens=given.tokens)
     known = read_neurons(neurons)
+    if without := [one for one in given.languages if one not in known.neurons or not known.neurons[one].any()]:
+        raise UserError(f"--languages {without[0]}: no neurons; give --text {without[0]}=FILE, or a larger --rate")
     tasks = {language: asked(given.task, language, sets, given.most) for language in ["en", *given.languages]}
     data = work / "english.jsonl"
     write_examples(learned(given.task, sets), data)
