@@ -154,10 +154,12 @@ def test_calls_of_tools_are_learned_and_what_tools_say_is_not(tmp_path):
 
 def test_a_template_that_leaves_out_tools_is_refused_with_the_line(tmp_path):
     told = [ASKED[0], {"role": "assistant", "content": "Look."}, *ASKED[2:]]
+    silent = TOOLED.replace(" + m['content'] | trim", "")
     for template, row, says in [
         (CHATML, {"messages": TALK, "tools": TOOLS}, "line 1: the chat template does not write the tools"),
         (CHATML, {"messages": ASKED}, "line 1: message 2: the chat template does not write the tool call"),
         (None, {"messages": told}, "line 1: message 3: the chat template does not write what the tool returned"),
+        (silent, {"messages": [ASKED[0], ASKED[1] | {"content": "Let me look."}]}, "not write the content beside"),
         (TOOLED, {"messages": TALK, "tools": "weather"}, "line 1: tools is not a list"),
         (TOOLED, {"messages": [ASKED[0], ASKED[3] | {"tool_calls": [{"name": 1}]}]}, "message 2: a tool call is not"),
     ]:

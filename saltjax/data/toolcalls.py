@@ -15,7 +15,7 @@ def tools_of(content: dict[str, Any], where: str) -> Tools:
     found = _parsed(content.get("tools") or [])
     if not isinstance(found, list) or not all(isinstance(one, dict) and _named(_function(one)) for one in found):
         raise UserError(f'{where}: tools is not a list such as [{{"type": "function", "function": {{"name": ...}}}}]')
-    return found
+    return [one if "function" in one else {"type": "function", "function": one} for one in found]
 
 
 def calls_of(turn: dict[str, Any], where: str) -> list[dict[str, Any]]:
@@ -50,14 +50,18 @@ def check_written(
     write: Callable[[list[dict[str, Any]]], str],
     where: str,
 ) -> None:
-    """UserError, naming `where`, if `text`, which a template made of a conversation, says nothing of its tools, of a
-    call or of what a tool returned, or does not tell that from an answer. `write` makes the text of another one."""
-    if any(_function(tool)["name"] not in text for tool in tools):
+    """UserError, naming `where`, if `text`, which a template made of a conversation, leaves out its tools, a call, the
+    content beside one or what a tool returned, or does not tell that from an answer. `write` makes the text of another
+    conversation."""
+    if any(tool["function"]["name"] not in text for tool in tools):
         raise UserError(_unwritten(where, "the tools"))
     for number, turn in enumerate(conversation, 1):
         here = f"{where}: message {number}"
-        if any(call["function"]["name"] not in text for call in turn.get("tool_calls", ())):
+        calls = turn.get("tool_calls", ())
+        if any(call["function"]["name"] not in text for call in calls):
             raise UserError(_unwritten(here, "the tool call"))
+        if calls and turn["content"].strip() not in text:
+            raise UserError(_unwritten(here, "the content beside a tool call"))
         if turn["role"] == "tool":
             said = turn["content"].strip()
             there = said in text or json.dumps(said, ensure_ascii=False)[1:-1] in text
