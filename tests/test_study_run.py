@@ -218,7 +218,7 @@ def test_data_that_changed_since_the_plan_are_noticed(house):
             api.study_run(out)
         (out / "results").mkdir()
         (out / "results" / "x.json").write_text("{}")
-        with pytest.raises(UserError, match="has 1 results of another plan"):
+        with pytest.raises(UserError, match="has runs of another plan"):
             api.study_plan(house / "study.yaml", out)
     finally:
         file.write_text(before)
@@ -244,7 +244,7 @@ def test_a_model_that_changed_since_the_plan_is_noticed(house, monkeypatch, caps
     assert f"{model}/model.safetensors, {model}/special_tokens_map.json: changed since the study was planned" in said
     (out / "results").mkdir()
     (out / "results" / "x.json").write_text("{}")
-    with pytest.raises(UserError, match=r"has 1 results of another plan \(the study, a model or data have changed\)"):
+    with pytest.raises(UserError, match=r"has runs of another plan \(the study, a model or data have changed\)"):
         api.study_plan(file, out)
 
 

@@ -1,6 +1,7 @@
 """study analyse: what the results of a study say."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +38,12 @@ def study_analyse(out: str | Path) -> dict[str, Any]:
     return {"out": f"{out}/analysis.html, .md, .json, .png", **found}
 
 
-def _warnings(planned: int, done: dict[str, dict[str, Any]]) -> Any:
+def _warnings(planned: int, done: dict[str, dict[str, Any]]) -> Iterator[str]:
     if len(done) < planned:
         yield f"{planned - len(done)} runs have no result; seeds without all budgets are left out of their curves"
-    for name, what in (("too_long", "training rows were longer than seq_len and left out"),):
-        if count := sum(one[name] for one in done.values()):
-            yield f"{count:,} {what} (in {sum(one[name] > 0 for one in done.values())} runs)"
+    if count := sum(one["too_long"] for one in done.values()):
+        runs_with = sum(one["too_long"] > 0 for one in done.values())
+        yield f"{count:,} training rows were longer than seq_len and left out (in {runs_with} runs)"
     cut = sum(one["truncated"] for run in done.values() for of in run["scores"].values() for one in of.values())
     if cut:
         yield f"{cut:,} prompts of tests lost their beginning: with max_new they exceed the model's positions"

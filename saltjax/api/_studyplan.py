@@ -1,6 +1,6 @@
 """study plan: the runs of a study, what each is trained on, and what all of them will take."""
 
-import shutil
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from saltjax.models.families import family_of
 from saltjax.study.commands import for_vms, listed, slurm
 from saltjax.study.design import Study
 from saltjax.study.estimate import Cost, Subject, cost, device, subject, summary, totals
-from saltjax.study.execute import results, write_json
+from saltjax.study.execute import write_json
 from saltjax.study.grid import Run, runs
 from saltjax.study.identify import Identifier
 from saltjax.study.manifest import FILE, as_bytes, manifest, orders, sha256_of
@@ -48,26 +48,18 @@ def study_plan(
     Returns out, study, runs, manifest_sha256, tokens, steps, train_flops, test_flops, device, hours, notes, and
     costs[{run, tokens, steps, hours}].
 
-    Raises UserError: see `study.yamlstudy.read_study`, `study.pools`; a model that cannot be had; OUT has results of
-    another plan.
+    Raises UserError: see `study.yamlstudy.read_study`, `study.pools`; a model that cannot be had, or that the
+    settings do not fit; OUT has runs of another plan.
     """
     out, asked_for = Path(out), read_study(study)
     chip = device(on) if on else None
-    asked = read_questions(asked_for)
-    for (name, language), test in asked.items():
-        if asked_for.tasks[name].metric == "maths":
-            check_golds(test.rows, language, test.file)
-    if asked_for.identify:
-        Identifier(asked_for.languages)
-    found = pools(asked_for, asked)
-    enough(asked_for, found)
+    asked, found = _rows(asked_for)
     drawn = orders(asked_for, found)
     content = manifest(asked_for, read_models(asked_for, places(asked_for)), found, asked, drawn)
     _new_or_same(out, content)
     costs = _costs(asked_for, found, asked, drawn)
     planned = runs(asked_for)
-    hours = [one.hours(*chip) for one in costs] if chip else []
-    each: list[float | None] = [*hours] if chip else [None] * len(costs)
+    hours = [one.hours(*chip) for one in costs] if chip else None
     record = {
         "out": str(out),
         "study": asked_for.name,
@@ -78,20 +70,33 @@ def study_plan(
         "hours": sum(hours) if hours else None,
         "notes": notes(found.values()),
         "costs": [
-            {"run": run.name, "tokens": one.tokens, "steps": one.steps, "hours": hour}
-            for run, one, hour in zip(planned, costs, each, strict=True)
+            {"run": run.name, "tokens": one.tokens, "steps": one.steps, "hours": hours[number] if hours else None}
+            for number, (run, one) in enumerate(zip(planned, costs, strict=True))
         ],
     }
     out.mkdir(parents=True, exist_ok=True)
     (out / FILE).write_bytes(as_bytes(content))
-    shutil.copyfile(study, out / "study.yaml")
+    (out / "study.yaml").write_bytes(Path(study).read_bytes())
     write_json(out / "plan.json", record)
     (out / "commands.txt").write_text(listed(out, planned), encoding="utf-8")
-    longest = max(1, int(np.ceil(1.5 * max(hours)))) if hours else 24
-    (out / "slurm.sh").write_text(slurm(out, planned, asked_for.name, longest, at_once), encoding="utf-8")
+    limit = max(1, math.ceil(1.5 * max(hours))) if hours else 24
+    (out / "slurm.sh").write_text(slurm(out, planned, asked_for.name, limit, at_once), encoding="utf-8")
     if vms:
         (out / "tpu-vms.sh").write_text(for_vms(out, planned, vms, zone), encoding="utf-8")
     return record
+
+
+def _rows(study: Study) -> tuple[dict[Key, Questions], dict[Key, Pool]]:
+    """What is asked and what may be trained on; there is enough of it, and the metrics can score it."""
+    asked = read_questions(study)
+    for (name, language), test in asked.items():
+        if study.tasks[name].metric == "maths":
+            check_golds(test.rows, language, test.file)
+    if study.identify:
+        Identifier(study.languages)
+    found = pools(study, asked)
+    enough(study, found)
+    return asked, found
 
 
 def _new_or_same(out: Path, content: dict[str, Any]) -> None:
@@ -100,10 +105,10 @@ def _new_or_same(out: Path, content: dict[str, Any]) -> None:
         raise UserError(f"{out}: is a file; choose another folder")
     if out.is_dir() and any(out.iterdir()) and not file.exists():
         raise UserError(f"{out}: holds something else than a study; choose another folder")
-    if file.exists() and file.read_bytes() != as_bytes(content) and (done := results(out)):
+    begun = any(out.glob("runs/*")) or any(out.glob("results/*"))
+    if begun and file.read_bytes() != as_bytes(content):
         raise UserError(
-            f"{out}: has {len(done)} results of another plan (the study, a model or data have changed); "
-            "choose another folder"
+            f"{out}: has runs of another plan (the study, a model or data have changed); choose another folder"
         )
 
 
@@ -118,7 +123,12 @@ def _costs(
     for name, model in study.models.items():
         directory = locate(model)
         tokenizer, hf_config = load_tokenizer(directory), read_model_config(directory)
-        subjects[name] = subject(family_of(hf_config).decoder_config(hf_config).padded(VOCABULARY_MULTIPLE), config)
+        decoder = family_of(hf_config).decoder_config(hf_config)
+        if config.seq_len > decoder.max_positions:
+            raise UserError(
+                f"finetune.seq_len: {config.seq_len} is more than the {decoder.max_positions} positions of {model}"
+            )
+        subjects[name] = subject(decoder.padded(VOCABULARY_MULTIPLE), config)
         counted = Counter(tokenizer, Template(tokenizer, config.template))
         for key, pool in found.items():
             lengths = dict(zip((row.digest for row in pool.rows), counted(pool.rows).tolist(), strict=True))

@@ -11,13 +11,14 @@ from rich.table import Table
 from saltjax.cli.output import Json, emit, rows, warn
 
 study = typer.Typer(
-    help="Which data to train on: grids of finetunes over languages, tasks and amounts, planned, run and analysed.",
+    help="Which data to train on: grids of finetunes over languages, tasks and amounts: plan, run, analyse. "
+    "docs/study.md has the words of a STUDY.yaml and an example.",
     no_args_is_help=True,
     add_completion=False,
 )
 SHOWN = 12  # runs of a plan
 
-Out = Annotated[Path, typer.Argument(help="The study's folder.")]
+Out = Annotated[Path, typer.Argument(help="The study's folder: plan, runs, results, analysis.")]
 
 
 @study.command()
@@ -25,16 +26,17 @@ def plan(
     file: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="What is compared; docs/study.md.")],
     out: Out,
     device: Annotated[
-        str | None, typer.Option("--device", help="For the hours: H100, 8xH100, v5e, ... (bfloat16 peak).")
+        str | None, typer.Option("--device", help="Estimate hours on it: H100, 8xH100, v5e, ... (bfloat16 peak).")
     ] = None,
-    vm: Annotated[list[str] | None, typer.Option("--vm", help="A TPU VM for tpu-vms.sh; can be given again.")] = None,
+    vm: Annotated[list[str] | None, typer.Option("--vm", help="A TPU VM, for tpu-vms.sh; can be given again.")] = None,
     zone: Annotated[str, typer.Option("--zone", help="Of the TPU VMs.")] = "ZONE",
     at_once: Annotated[int, typer.Option("--at-once", help="Tasks of slurm.sh that run at a time.")] = 8,
     as_json: Json = False,
 ) -> None:
     """Expand a study into runs; say what each is trained on (manifest.json, to the byte) and what all of it will take.
 
-    Trains nothing. Beside the manifest OUT gets commands.txt (one command a run) and slurm.sh (an array job). Example:
+    Trains nothing. Beside the manifest OUT gets commands.txt (one command a run) and slurm.sh (an array job). A
+    study that is changed after its first run needs another OUT. Example:
 
     saltjax study plan configs/study-pocket.yaml studies/pocket --device H100
     """
@@ -42,8 +44,7 @@ def plan(
 
     record = api.study_plan(file, out, on=device, vms=vm or (), zone=zone, at_once=at_once)
     warn(record["notes"])
-    emit({key: value for key, value in record.items() if key != "notes"} | {"notes": record["notes"]}, as_json,
-         lambda console: _show_plan(console, record))  # fmt: skip
+    emit(record, as_json, lambda console: _show_plan(console, record))
 
 
 def _show_plan(console: Console, record: dict[str, Any]) -> None:
@@ -79,13 +80,23 @@ def run(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Do the runs that have no result yet. Ctrl-C saves; the same command goes on. Several machines may share OUT."""
+    """Do the runs that have no result yet. Ctrl-C saves; the same command goes on. Several machines may share OUT.
+
+    A run that fails is tried once more and then told, with status 1 at the end; the others go on. Data or models that
+    have changed since the plan are refused. Example:
+
+    saltjax study run studies/pocket
+    """
     from saltjax import api
 
     record = api.study_run(out, only=only or (), say=lambda line: print(line, file=sys.stderr))
 
     def show(console: Console) -> None:
         rows(console, *((name, record[name]) for name in ("finished", "failed", "skipped") if record[name]))
+        for name in record["failures"]:
+            console.print(f"{name} failed: {out}/runs/{name}/log.jsonl", markup=False)
+        if not (record["failed"] or record["skipped"] or only):
+            rows(console, ("next", f"saltjax study analyse {out}"))
 
     emit(record, as_json, show)
     if record["failed"]:
@@ -94,8 +105,8 @@ def run(
 
 @study.command()
 def analyse(out: Out, as_json: Json = False) -> None:
-    """Scores by language, seen and unseen averages, gaps, transfer, plateaus, which factors matter: OUT/analysis.html,
-    .md, .json and pictures, of the runs that are done."""
+    """Write OUT/analysis.html, .md, .json and pictures, of the runs that are done: scores by language, seen and unseen
+    averages, gaps, transfer, plateaus, which factors matter."""
     from saltjax import api
 
     record = api.study_analyse(out)
