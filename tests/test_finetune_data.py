@@ -82,6 +82,9 @@ def test_all_mistakes_of_a_file_are_told_together(tmp_path):
             encoded(Template(zoo.tokenizer("byte_bpe")), written(path, row))
     with pytest.raises(UserError, match=r"line 1: has text, id; an example is messages, conversations, prompt"):
         list(ExampleFile(written(path, {"text": "a", "id": 1})).documents())
+    path.write_text('[\n{"prompt": "a", "completion": "b"}\n]\n')
+    with pytest.raises(UserError, match=r"a\.jsonl is one JSON array; an example a line is expected: jq"):
+        list(ExampleFile(path).documents())
     path.write_text("\n \n")
     with pytest.raises(UserError, match="holds no example"):
         list(ExampleFile(path).documents())

@@ -95,7 +95,8 @@ class _Work:
                     write_json(files[language], cell)
             scores[task] = {language: read_json(file)["scores"] for language, file in files.items()}
         if not self.study.keep:
-            shutil.rmtree(training, ignore_errors=True)
+            for left in folder.glob("*training*"):  # what a kill left half-written, too
+                shutil.rmtree(left, ignore_errors=True)
         return {"run": run.name, "scores": scores, **read_json(facts)}
 
     def _trained(self, run: Run, folder: Path, training: Path) -> dict[str, Any]:

@@ -28,7 +28,7 @@ class Row(NamedTuple):
 class ExampleFile(StoredFile):
     """One example a line, plain or packed; all lines in the form of the first (`FORMS`), other keys do not matter.
 
-    Raises UserError: see `files.lines`; the first line is no example; there is none.
+    Raises UserError: see `files.lines`; a JSON array; the first line is no example; there is none.
     """
 
     def documents(self, read: Read = ignore) -> Iterator[Row]:
@@ -36,6 +36,9 @@ class ExampleFile(StoredFile):
         for number, line in lines(self.path, read):
             if line.strip():
                 where = f"{self.path}, line {number}"
+                if not form and line.lstrip().startswith("["):
+                    lines_of_it = f"jq -c '.[]' {self.path} > NEW.jsonl"
+                    raise UserError(f"{self.path} is one JSON array; an example a line is expected: {lines_of_it}")
                 form = form or _form(json_object(line, where), where)
                 yield Row(where, line, form)
         if not form:
