@@ -34,6 +34,8 @@ def write(path: Path, rows: list[dict]) -> None:
 
 
 def main() -> None:
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
     data, out = map(Path, sys.argv[1:])
     out.mkdir(parents=True, exist_ok=True)
     solutions = solved(data)

@@ -47,6 +47,8 @@ def stories() -> Iterator[Item]:
 
 
 def main() -> None:
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     for task in (maths, reading, stories):
