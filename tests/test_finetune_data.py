@@ -63,7 +63,7 @@ def test_all_mistakes_of_a_file_are_told_together(tmp_path):
     path = written(tmp_path / "a.jsonl", good, *bad, good)
     with pytest.raises(UserError, match=r"^[^\n]*$") as error:
         encoded(Template(zoo.tokenizer("byte_bpe")), path)
-    for part in ("line 2: messages is not a list", 'line 3: message 1 has the role "bot"', "line 4: no message of the"):
+    for part in ("line 2: has no messages", 'line 3: message 1 has the role "bot"', "line 4: no message of the"):
         assert f"a.jsonl, {part}" in str(error.value)
     assert "and 2 more such mistakes" in str(error.value)
     for row, says in zip(bad[3:], ("answer (message 3) is empty", "message 1: content is no text"), strict=True):

@@ -62,7 +62,10 @@ def messages(row: Row) -> Messages:
     UserError, naming the line: another form, no text where it belongs, an unknown role, no answer, an empty one, one
     that nobody asked for.
     """
-    made = FORMS[row.form](json_object(row.line, row.where), row.where)
+    content = json_object(row.line, row.where)
+    if row.form not in content:
+        raise UserError(f"{row.where}: has no {row.form}, but the file's first example has; a file has one form")
+    made = FORMS[row.form](content, row.where)
     answers = [number for number, turn in enumerate(made) if turn["role"] == "assistant"]
     if not answers:
         raise UserError(f"{row.where}: no message of the assistant, so there is nothing to learn")
