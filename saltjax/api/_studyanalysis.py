@@ -29,7 +29,7 @@ def study_analyse(out: str | Path) -> dict[str, Any]:
         raise UserError(f"{out}: no run is done yet; `saltjax study run {out}`")
     found = analysed(study, done)
     found["runs"] = {"planned": len(planned), "done": len(done)}
-    found["warnings"] = list(_warnings(len(planned), done))
+    found["warnings"] = list(_warnings(len(planned), done, found["factors"]))
     (out / "analysis.json").write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     (out / "analysis.md").write_text(markdown(found), encoding="utf-8")
     (out / "analysis.html").write_text(study_page(found, "analysis.json") + "\n", encoding="utf-8")
@@ -38,7 +38,7 @@ def study_analyse(out: str | Path) -> dict[str, Any]:
     return {"out": f"{out}/analysis.html, .md, .json, .png", **found}
 
 
-def _warnings(planned: int, done: dict[str, dict[str, Any]]) -> Iterator[str]:
+def _warnings(planned: int, done: dict[str, dict[str, Any]], factors: dict[str, dict[str, Any]]) -> Iterator[str]:
     if len(done) < planned:
         yield f"{planned - len(done)} runs have no result; seeds without all budgets are left out of their curves"
     if count := sum(one["too_long"] for one in done.values()):
@@ -51,3 +51,7 @@ def _warnings(planned: int, done: dict[str, dict[str, Any]]) -> Iterator[str]:
                 if "unjudged" in one]  # fmt: skip
     if unjudged and max(unjudged) > 0:
         yield f"the judge gave no rating to {sum(unjudged) / len(unjudged):.1%} of the answers, which count as 0"
+    for task, found in factors.items():
+        missing = {"anova": "analysis of variance", "mixed": "mixed model"}
+        if names := [name for kind, name in missing.items() if found[kind] is None]:
+            yield f"{task}: no {' and no '.join(names)} ({found['note']})"
