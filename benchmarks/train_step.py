@@ -27,6 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from saltjax.cli.pages import large_pages
 from saltjax.hub.config import read_config as read_model_config
 from saltjax.models.families import family_of
 from saltjax.models.model import random_model
@@ -129,6 +130,7 @@ def middle(times: list[Time]) -> Time:
 
 
 def main() -> None:
+    large_pages()  # as `saltjax adapt` does; PyTorch, in the same process, has them too
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, help="a directory with the config.json of a Llama")
     parser.add_argument("--shape", choices=list(SHAPES), default="pocket")

@@ -28,6 +28,7 @@ from transfer import floor, problems, rivals
 from transfer.memory import peak_beyond
 from transfer.problems import Problem
 
+from saltjax.cli.pages import large_pages
 from saltjax.transfer import Mixture, salt_mixture
 from saltjax.transfer.leastsquares import solve
 from saltjax.transfer.neighbours import neighbours
@@ -180,6 +181,7 @@ def draw(curves: dict[str, list[tuple[float, float]]], picture: str) -> None:
 
 
 def main() -> None:
+    large_pages()  # the libraries that are compared have them too
     ask_for_cores()  # as `saltjax transfer` does
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, value in (("new", 24_000), ("anchors", 8_000), ("aux", 300), ("ht", 768), ("hs", 2048), ("few", 200)):

@@ -20,6 +20,7 @@ import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transfer import problems, rivals
 
+from saltjax.cli.pages import large_pages
 from saltjax.transfer.choose import METHODS, rule
 from saltjax.transfer.material import Material
 from saltjax.transfer.problem import Problem
@@ -149,6 +150,7 @@ def main() -> None:
     parser.add_argument("--methods", default=",".join(name for name in METHODS if name != "align"))
     parser.add_argument("--rivals", action="store_true")
     asked = parser.parse_args()
+    large_pages()  # the libraries that are compared have them too
     ask_for_cores()
     problem, material, arrays, table = pose(asked.new, asked.anchors)
     if asked.rivals:

@@ -1,3 +1,3 @@
-from saltjax.cli import main
+from saltjax.cli import start
 
-main()
+start()

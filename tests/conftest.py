@@ -1,7 +1,11 @@
-"""Before JAX wakes: the CPU as eight devices, no hub, no chatter. And the command as a function."""
+"""Before JAX wakes: the CPU as eight devices, one compilation cache, no hub, no chatter. The command as a function."""
 
+import atexit
 import os
+import shutil
+import signal
 import sys
+import tempfile
 
 import pytest
 
@@ -10,6 +14,24 @@ os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"  # of the workers and commands that this process starts
+if "SALTJAX_TESTS" not in os.environ:  # the first process: its workers, and the commands that they start, inherit it
+    os.environ["SALTJAX_TESTS"] = tempfile.mkdtemp(prefix="saltjax-tests-")
+    atexit.register(shutil.rmtree, os.environ["SALTJAX_TESTS"], ignore_errors=True)
+os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ["SALTJAX_TESTS"]
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+
+
+@pytest.fixture(autouse=True)
+def handlers():
+    """What `main` sets for its process is put back: this one goes on."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    hook = sys.unraisablehook
+    yield
+    sys.unraisablehook = hook
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

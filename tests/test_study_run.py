@@ -282,7 +282,9 @@ def test_commands_name_mistakes_in_a_line_each(house, monkeypatch, capsys):
     assert status == 2 and "no run x" in text
     status, text = said("plan", str(house / "study.yaml"), str(house / "new"), "--device", "abacus")
     assert status == 2 and "--device abacus: not known; write one of" in text and not (house / "new").exists()
-    status, text = said("plan", str(house / "study.yaml"), str(house / "xla"))
+    (house / "other").mkdir()
+    (house / "other/notes.txt").write_text("not a study")
+    status, text = said("plan", str(house / "study.yaml"), str(house / "other"))
     assert status == 2 and "holds something else than a study" in text
 
 

@@ -6,8 +6,16 @@ import sys
 from typing import Any
 
 
+def start() -> None:
+    """Entry point of the program `saltjax`."""
+    from saltjax.cli.pages import large_pages
+
+    large_pages()
+    main()
+
+
 def main() -> None:
-    """Entry point: 0 on success, 2 on a user's mistake (one line, no traceback), 130 when interrupted."""
+    """The command in this process: status 0, 2 on a user's mistake (one line, no traceback), 130 when interrupted."""
     _quiet()
     for number in (signal.SIGINT, signal.SIGTERM):  # training sets its own handler, which saves first
         signal.signal(number, _interrupt)
