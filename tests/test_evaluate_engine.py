@@ -153,6 +153,19 @@ def test_rows_hold_every_token_once_and_waste_little():
     assert len(shapes) == 1 and real / places > 0.75
 
 
+def test_rows_stay_narrow_where_there_is_no_context():
+    rng = np.random.default_rng(0)
+    forest = [
+        tree
+        for _ in range(300)
+        for tree in trees([([1, *rng.integers(1, 99, rng.integers(40, 60)).tolist()], 1) for _ in range(4)])
+    ]
+    for shape, some in rows(forest):
+        assert shape.side <= shape.width == 256
+        columns = sum(len(branch) - 1 for row in some for _, tree, _, _ in row.placed for branch in tree.branches)
+        assert columns > 0.75 * len(some) * shape.branches * shape.side
+
+
 def test_pairs_are_cut_on_the_left_and_counted(tokenizer):
     text = "ein kleines Haus am Fluss "
     whole = tokenizer.encode(text + "x yz")

@@ -58,7 +58,8 @@ class Row:
 def rows(trees: Sequence[Tree], root: int = 0) -> Iterator[tuple[Shape, list[Row]]]:
     """Rows of few shapes that hold all trees, the widest first. `root` columns of every trunk are elsewhere already.
 
-    With a root each row has one tree: the root's segment is one, so that two trunks would see each other.
+    With a root each row has one tree: the root's segment is one, so that two trunks would see each other. Rows beside
+    are no wider than the trunks' unless a branch is: where contexts are short (or only BOS) trunk columns stay empty.
     """
     order = sorted(range(len(trees)), key=lambda i: (-len(trees[i].trunk), i))
     branches = max(len(tree.branches) for tree in trees)
@@ -72,7 +73,7 @@ def rows(trees: Sequence[Tree], root: int = 0) -> Iterator[tuple[Shape, list[Row
         if width not in sides:
             same = [tree for tree in trees if rung(max(len(tree.trunk) - root, 32 if root else WIDTH)) == width]
             longest = max(len(branch) - 1 for tree in same for branch in tree.branches)
-            share = 0 if root else math.ceil(1.1 * width * beside / (branches * columns))
+            share = 0 if root else min(width, math.ceil(1.1 * width * beside / (branches * columns)))
             sides[width] = _even(max(longest, share)) if beside else 0
         if not any(row.take(i, trees[i], trunk, bool(root)) for row in filled[-OPEN:]):
             filled.append(Row(width, sides[width], beside=[0] * branches))
