@@ -16,6 +16,7 @@ from saltjax.errors import UserError
 from saltjax.pocket.corpus import documents, write_text
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks/replication"))
+import answers
 import results
 import tables
 import texts
@@ -41,7 +42,7 @@ def work(folder, tmp_path_factory):
     compilation_cache.reset_cache()
     jax.config.update("jax_compilation_cache_dir", str(work / "jax-cache"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    replicate(folder, work, TINY, ["de"], None, Console(quiet=True))
+    replicate(folder, work, TINY, ["de"], None, Console(quiet=True), questions=3)
     yield work
     jax.config.update("jax_compilation_cache_dir", None)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
@@ -70,8 +71,9 @@ def test_what_is_missing_is_done_again_and_nothing_else(work, folder):
     kept = json.loads(lost.read_text())
     lost.unlink()
     (work / "run").mkdir()  # what an interrupted arm leaves
-    models = {path: path.stat().st_mtime_ns for path in work.glob("models/*/model.safetensors")}
-    replicate(folder, work, TINY, ["de"], None, Console(quiet=True))
+    kept_files = [*work.glob("models/*/model.safetensors"), *work.glob("asked/*.json")]
+    models = {path: path.stat().st_mtime_ns for path in kept_files}
+    replicate(folder, work, TINY, ["de"], None, Console(quiet=True), questions=3)
     after = {path: path.stat().st_mtime_ns for path in arms.iterdir()}
     assert {path for path in before if before[path] != after[path]} == {lost} and set(after) == set(before)
     assert all(path.stat().st_mtime_ns == when for path, when in models.items())
@@ -97,6 +99,37 @@ def test_results_come_from_the_records_alone(work, tmp_path):
     two = json.loads((work / "arms/de.bert.salt.1.json").read_text())["bits_per_byte"]["de"][-1][1]
     row = next(line for line in written.splitlines() if line.startswith("| salt |"))
     assert f"{np.mean([one, two]):.3f} ± {np.std([one, two], ddof=1):.3f}" in row
+
+
+def test_questions_are_asked_before_and_after(work):
+    found = {path.name: json.loads(path.read_text())["answers"] for path in (work / "asked").glob("*.json")}
+    assert set(found) == {f"de.bert.{method}.0.json" for method in ("own-vocabulary", "gaussian", "salt")}
+    for whens in found.values():
+        assert set(whens) == {"step 0", "step 2"}
+        for tasks in whens.values():
+            assert tasks["continuation:de"]["n"] == 5 and 0 <= tasks["continuation:de"]["accuracy"] <= 1
+    text = results.write_results(work).read_text()
+    assert "| continuation:de | 5 | step 0 |" in text and "| continuation:de | 5 | step 2 |" in text
+
+
+def test_the_right_choice_goes_on_with_the_text(folder):
+    held_out = folder / "de.train.txt"
+    (task,) = answers.questions_of("de", held_out, None, 30)
+    assert len(task.questions) == 60 and {question.gold for question in task.questions} == {0, 1, 2, 3}
+    for question in task.questions:
+        assert len({*question.choices}) == 4
+        whole = [f"{question.context} {choice}" for choice in question.choices]
+        found = [any(one in text for text in held_out.read_text().splitlines()) for one in whole]
+        assert found == [place == question.gold for place in range(4)]
+    assert answers.guess(task) == max(0.25, np.bincount([question.gold for question in task.questions]).max() / 60)
+    assert answers.questions_of("de", held_out, None, 30)[0].questions == task.questions
+
+
+def test_short_documents_make_no_questions(tmp_path):
+    short = tmp_path / "short.txt"
+    short.write_text("a short line\n" * 9)
+    with pytest.raises(UserError, match=r"short\.txt: fewer than four documents of 480 characters"):
+        answers.questions_of("de", short, None, 5)
 
 
 def test_another_setting_needs_another_directory(work, folder):

@@ -77,34 +77,40 @@ def run_arm(arm: Arm, given: Givens, setting: Setting, work: Path) -> dict[str, 
 
 def _record(arm: Arm, given: Givens, setting: Setting, work: Path) -> dict[str, Any]:
     began = time.perf_counter()
-    run = work / "run"
-    shutil.rmtree(run, ignore_errors=True)  # of an arm that was interrupted
-    model, transferred = (given.llm, {}) if arm.method == OWN else _transferred(arm, given, work / "model")
-    texts = {arm.language: given.texts.valid, "en": given.english}
-    adapted = api.adapt(
-        model,
-        run,
-        text=[given.texts.train],
-        valid=[f"{name}={text}" for name, text in texts.items()],
-        overrides=[f"{key}={value}" for key, value in _overrides(arm, setting, work).items()],
-    )
-    if adapted["interrupted"]:
-        raise KeyboardInterrupt
-    scored = [(line["step"], line["bits_per_byte"]) for line in metrics.read(run / "metrics.jsonl") if _scored(line)]
+    model, transfer = (given.llm, {}) if arm.method == OWN else transferred(arm, given, work / "model")
+    run = adapted(arm, given, setting, work, model)
+    lines = list(metrics.read(work / "run" / "metrics.jsonl"))
+    scored = [(line["step"], line["bits_per_byte"]) for line in lines if "bits_per_byte" in line]
+    texts = _held_out(arm, given)
     curves = {name: [(step, scores[name]) for step, scores in scored] for name in texts}
-    shutil.rmtree(run)
+    shutil.rmtree(work / "run")
     return {
         **asdict(arm),
         "setting": setting.name,
         "bits_per_byte": curves,
         "unknown": {name: _unknown(text, model) for name, text in texts.items()},
-        "transfer": {key: transferred.get(key) for key in ("tokens", "anchors", "k", "seconds", "warnings")},
-        "tokens_per_second": adapted["tokens_per_second"],
+        "transfer": {key: transfer.get(key) for key in ("tokens", "anchors", "k", "seconds", "warnings")},
+        "tokens_per_second": run["tokens_per_second"],
         "seconds": round(time.perf_counter() - began, 2),
     }
 
 
-def _transferred(arm: Arm, given: Givens, out: Path) -> tuple[Path, dict[str, Any]]:
+def adapted(arm: Arm, given: Givens, setting: Setting, work: Path, model: Path) -> dict[str, Any]:
+    """What `api.adapt` says of the run WORK/run. KeyboardInterrupt when a signal ended it."""
+    shutil.rmtree(work / "run", ignore_errors=True)  # of an arm that was interrupted
+    found = api.adapt(
+        model,
+        work / "run",
+        text=[given.texts.train],
+        valid=[f"{name}={text}" for name, text in _held_out(arm, given).items()],
+        overrides=[f"{key}={value}" for key, value in _overrides(arm, setting, work).items()],
+    )
+    if found["interrupted"]:
+        raise KeyboardInterrupt
+    return found
+
+
+def transferred(arm: Arm, given: Givens, out: Path) -> tuple[Path, dict[str, Any]]:
     method, options = with_options(arm.method)
     looks = find(method).space == "aux" and options.get("neighbours") != "plm"
     bilingual = {"dictionary": given.dictionary, "source_aux": given.english_vectors} if method == DICTIONARY else {}
@@ -127,8 +133,8 @@ def _overrides(arm: Arm, setting: Setting, work: Path) -> dict[str, Any]:
     return {name: getattr(setting, name) for name in names} | fixed | {"seed": arm.seed, "cache": work / "tokens"}
 
 
-def _scored(line: dict[str, Any]) -> bool:
-    return "bits_per_byte" in line
+def _held_out(arm: Arm, given: Givens) -> dict[str, Path]:
+    return {arm.language: given.texts.valid, "en": given.english}
 
 
 def _unknown(text: Path, model: Path) -> tuple[int, int]:

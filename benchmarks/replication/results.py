@@ -14,7 +14,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from answertable import answer_table
 from arms import OWN
+from markdown import head, row
 from pictures import curves
 from tables import Mean, Record, at, chosen, differences, interval, mean, rank_correlation, speedup
 
@@ -32,7 +34,8 @@ def write_results(work: Path, doc: Path | None = None) -> Path:
     lines = [*_head(records, languages), ""]
     for language in languages:
         lines += [f"### {language}", "", *_language(records, language, methods), ""]
-    for part in (_paired(records, methods), _plms(records, languages), _scores(work, records, languages)):
+    scores = _scores(work, records, languages)
+    for part in (_paired(records, methods), _plms(records, languages), scores, answer_table(work)):
         lines += [*part, ""]
     text = re.sub("\n{3,}", "\n\n", "\n".join(lines)).rstrip() + "\n"
     (work / "results.md").write_text(text, encoding="utf-8")
@@ -80,12 +83,12 @@ def _language(records: Sequence[Record], language: str, methods: Sequence[str]) 
     def value(name: str, text: str, step: int) -> Mean:
         return mean([at(one, text, step) for one in of[name].values()])
 
-    head = ["method", *(f"step {step}" for step in shown), "faster", "English, step 0", f"English, step {steps[-1]}"]
-    yield from _rows_head(head)
+    names = ["method", *(f"step {step}" for step in shown), "faster", "English, step 0", f"English, step {steps[-1]}"]
+    yield from head(names)
     for name in sorted(of, key=lambda name: value(name, language, -1).mean):
         cells = [str(value(name, language, step)) for step in shown]
         english = [str(value(name, "en", step)) for step in (0, -1)]
-        yield _row([name, *cells, _faster(of[name], of.get("gaussian", {})), *english])
+        yield row([name, *cells, _faster(of[name], of.get("gaussian", {})), *english])
     yield ""
     yield "*faster*: the Gaussian's steps to its own best value, over this method's steps to the same value."
 
@@ -102,13 +105,13 @@ def _faster(ours: dict[int, Record], baseline: dict[int, Record]) -> str:
 def _paired(records: Sequence[Record], methods: Sequence[str]) -> Iterator[str]:
     yield "### SALT against each method, over all languages and seeds"
     yield ""
-    yield from _rows_head(["SALT less", "step 0", "last step", "SALT is lower", "English, last step", "pairs"])
+    yield from head(["SALT less", "step 0", "last step", "SALT is lower", "English, last step", "pairs"])
     for other in methods:
         cells = [differences(records, "salt", other, name, step) for name, step in ((None, 0), (None, -1), ("en", -1))]
         if other != "salt" and cells[0]:
             first, last, english = (_difference(values) for values in cells)
             wins = f"{sum(value < 0 for value in cells[1])} of {len(cells[1])}"
-            yield _row([other, first, last, wins, english, str(len(cells[1]))])
+            yield row([other, first, last, wins, english, str(len(cells[1]))])
     yield ""
     yield "Differences in bits per byte, paired by language and seed (below zero: SALT is better), with the 95 %"
     yield "interval of their mean by Student's t, which takes the pairs for independent."
@@ -124,9 +127,7 @@ def _plms(records: Sequence[Record], languages: Sequence[str]) -> Iterator[str]:
         return
     yield "### The PLM's architecture"
     yield ""
-    yield from _rows_head(
-        ["language", "method", "PLM", "step 0", "last step", "less the Gaussian's", "English", "seeds"]
-    )
+    yield from head(["language", "method", "PLM", "step 0", "last step", "less the Gaussian's", "English", "seeds"])
     for language in languages:
         for method in sorted(others):
             for plm in ("bert", "gpt", "t5"):
@@ -139,7 +140,7 @@ def _plms(records: Sequence[Record], languages: Sequence[str]) -> Iterator[str]:
                         for text, step in ((language, 0), (language, -1), ("en", -1))
                     )
                     gain = f"{np.mean(gains):+.3f}" if gains else ""
-                    yield _row([language, method, plm, first, last, gain, english, str(len(found))])
+                    yield row([language, method, plm, first, last, gain, english, str(len(found))])
 
 
 def _scores(work: Path, records: Sequence[Record], languages: Sequence[str]) -> Iterator[str]:
@@ -150,9 +151,7 @@ def _scores(work: Path, records: Sequence[Record], languages: Sequence[str]) -> 
         return
     yield "### Held-out scores and bits per byte: Spearman's rank correlation over methods"
     yield ""
-    yield from _rows_head(
-        ["language", "methods", *(f"{name}, {when}" for name in SCORES for when in ("step 0", "last"))]
-    )
+    yield from head(["language", "methods", *(f"{name}, {when}" for name in SCORES for when in ("step 0", "last"))])
     for language, path in files.items():
         scores = json.loads(path.read_text(encoding="utf-8"))
         cells, count = [], 0
@@ -164,16 +163,7 @@ def _scores(work: Path, records: Sequence[Record], languages: Sequence[str]) -> 
                         losses[method] = mean([at(one, language, step) for one in found.values()]).mean
                 rho, count = rank_correlation({method: one[name] for method, one in scores.items()}, losses)
                 cells.append(f"{rho:.2f}")
-        yield _row([language, str(count), *cells])
-
-
-def _rows_head(cells: Sequence[str]) -> Iterator[str]:
-    yield _row(cells)
-    yield "|" + "---|" * len(cells)
-
-
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+        yield row([language, str(count), *cells])
 
 
 def _into(doc: Path, text: str) -> None:

@@ -1,12 +1,13 @@
 """SALT's claims on real text: all models, all arms, all tables, by one command that goes on where it was stopped.
 
     python benchmarks/replication/run.py --text DIR --work WORK [--setting small|gpu] [--languages de ar vi]
-        [--dictionaries DIR] [--doc docs/replication.md]
+        [--dictionaries DIR] [--sets DIR] [--doc docs/replication.md]
 
 DIR holds LANGUAGE.train.txt[.xz] and LANGUAGE.valid.txt[.xz] for English (en) and each language, one document a line.
-The dictionaries' folder holds en-LANGUAGE.dict.tsv[.xz]; without it WECHSEL is left out. The small setting is made for
-two quiet CPU cores and 90 minutes; in pieces of ten minutes: timeout -s INT -k 25 560 python ... , again and again.
-WORK/log.txt has what the commands say. PyTorch is needed, for the PLM that is like T5.
+The dictionaries' folder holds en-LANGUAGE.dict.tsv[.xz]; without it WECHSEL is left out. --sets is a folder of public
+sets, as `saltjax evaluate --data` takes; without it the models are asked about the held-out text alone. The small
+setting is made for two quiet CPU cores and 90 minutes; in pieces of ten minutes: timeout -s INT -k 25 560 python ... ,
+again and again. WORK/log.txt has what the commands say. PyTorch is needed, for the PLM that is like T5.
 """
 
 import argparse
@@ -17,12 +18,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 import jax
+from answers import QUESTIONS, ask, asked, questions_of
 from arms import DICTIONARY, OWN, Arm, Givens, planned, run_arm
 from models import logged, trained_models, trained_vectors
 from results import write_results
 from rich.console import Console
 from settings import SETTINGS, Setting
-from texts import Texts, prepared
+from texts import Texts, prepared, text_file
 
 from saltjax import api
 from saltjax.errors import UserError
@@ -30,7 +32,14 @@ from saltjax.pocket.models import LANGUAGES
 
 
 def replicate(
-    folder: Path, work: Path, setting: Setting, languages: Sequence[str], dictionaries: Path | None, console: Console
+    folder: Path,
+    work: Path,
+    setting: Setting,
+    languages: Sequence[str],
+    dictionaries: Path | None,
+    console: Console,
+    sets: Path | None = None,
+    questions: int = QUESTIONS,
 ) -> None:
     """Everything that is not in WORK yet. Raises UserError: text is missing, or WORK was made with another setting."""
     _same(work, setting)
@@ -39,27 +48,31 @@ def replicate(
     pairs = {language: _dictionary(dictionaries, language) for language in languages} if dictionaries else {}
     arms = planned(setting, languages, bool(pairs))
     english = trained_vectors(work, texts, {"en": [llm]}, 0, console)["en"] if pairs else None
+
+    def givens(seed: int, wanted: set[str]) -> dict[str, Givens]:
+        models = {language: [llm, *plms[language].values()] for language in languages if language in wanted}
+        vectors = trained_vectors(work, texts, models, seed, console)
+        held_out = texts["en"].valid
+        return {
+            one: Givens(llm, plms[one], texts[one], held_out, vectors[one], english, pairs.get(one)) for one in models
+        }
+
     progress = Pace(arms, work, console)
     for seed in range(setting.seeds):
         todo = [arm for arm in arms if arm.seed == seed and not (work / "arms" / arm.file).exists()]
-        wanted = {arm.language: [llm, *plms[arm.language].values()] for arm in todo}
-        vectors = trained_vectors(work, texts, wanted, seed, console)
+        given = givens(seed, {arm.language for arm in todo})
         for arm in todo:
-            language = arm.language
-            given = Givens(
-                llm=llm,
-                plms=plms[language],
-                texts=texts[language],
-                english=texts["en"].valid,
-                vectors=vectors[language],
-                english_vectors=english,
-                dictionary=pairs.get(language),
-            )
             with logged(work):
-                record = run_arm(arm, given, setting, work)
-            progress.done(arm, record["bits_per_byte"][language], record["seconds"])
+                record = run_arm(arm, given[arm.language], setting, work)
+            progress.done(arm, record["bits_per_byte"][arm.language], record["seconds"])
     for language in languages:
         _score(work, language, llm, plms[language]["bert"], texts[language], setting, console)
+    for language, given_one in givens(0, set(languages)).items():
+        tasks = questions_of(language, text_file(folder, f"{language}.valid.txt"), sets, questions)
+        for arm in asked(language, setting):
+            console.print(f"questions in {language} to {arm.method}", markup=False)
+            with logged(work):
+                ask(arm, given_one, setting, work, tasks)
 
 
 def _score(work: Path, language: str, llm: Path, plm: Path, text: Texts, setting: Setting, console: Console) -> None:
@@ -118,6 +131,7 @@ def main() -> None:
     parser.add_argument("--setting", choices=list(SETTINGS), default="small")
     parser.add_argument("--languages", nargs="+", default=list(LANGUAGES))
     parser.add_argument("--dictionaries", type=Path)
+    parser.add_argument("--sets", type=Path)
     parser.add_argument("--doc", type=Path)
     given = parser.parse_args()
     console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -125,7 +139,9 @@ def main() -> None:
     jax.config.update("jax_compilation_cache_dir", str((given.work / "jax-cache").resolve()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     try:
-        replicate(given.text, given.work, SETTINGS[given.setting], given.languages, given.dictionaries, console)
+        replicate(
+            given.text, given.work, SETTINGS[given.setting], given.languages, given.dictionaries, console, given.sets
+        )
     except UserError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:

@@ -52,7 +52,7 @@ def llm_text(work: Path, setting: Setting, texts: dict[str, Texts]) -> Path:
 
 
 def _divide(folder: Path, language: str, parts: Texts, setting: Setting) -> None:
-    documents = list(file_source(_file(folder, f"{language}.train.txt")).documents())
+    documents = list(file_source(text_file(folder, f"{language}.train.txt")).documents())
     last = 0 if language == "en" else setting.adapt_documents
     megabytes = setting.megabytes_english if language == "en" else setting.megabytes_plm
     before, after = documents[: len(documents) - last], documents[len(documents) - last :]
@@ -66,11 +66,11 @@ def _divide(folder: Path, language: str, parts: Texts, setting: Setting) -> None
     _write(parts.plm, pieces)
     _write(parts.aux, _front(iter(pieces), setting.megabytes_aux))
     _write(parts.train, after)
-    valid = list(file_source(_file(folder, f"{language}.valid.txt")).documents())[: setting.valid_documents]
+    valid = list(file_source(text_file(folder, f"{language}.valid.txt")).documents())[: setting.valid_documents]
     _write(parts.valid, (document[: setting.valid_characters].rsplit(" ", 1)[0] for document in valid))
 
 
-def _file(folder: Path, name: str) -> Path:
+def text_file(folder: Path, name: str) -> Path:
     found = [path for path in (folder / name, folder / f"{name}.xz") if path.exists()]
     if not found:
         raise UserError(f"{folder} holds neither {name} nor {name}.xz: one document a line is expected there")
