@@ -51,6 +51,8 @@ def learned(arm: Arm, language: str, given: argparse.Namespace) -> dict:
         settings = [*SMALL, "lora.targets=layers.mlp.*", f"trainable={arm.trainable}", *given.settings]
         text = by_language(given.text)[language]
         record = api.adapt(given.model, run, text=text, valid=given.valid, overrides=settings)
+        if record["interrupted"]:
+            sys.exit("interrupted; the same command goes on")
         before = metrics.read(run / "metrics.jsonl")[0]["bits_per_byte"]
         kept.write_text(json.dumps({"before": before, "after": record["valid"]}) + "\n", encoding="utf-8")
     return json.loads(kept.read_text(encoding="utf-8"))

@@ -71,6 +71,8 @@ def main() -> None:
         record = api.finetune(
             model, where, data=[data], valid=valid, overrides=[*common, f"epochs={epochs}", f"seed={seed}", *settings]
         )
+        if record["interrupted"]:
+            sys.exit("interrupted; the same command goes on")
         api.export(where, where / "export", overwrite=True)
         return where / "export", record["valid"]
 

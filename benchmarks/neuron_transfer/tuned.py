@@ -1,6 +1,7 @@
 """The arms: what of the model learns the English task. Each is a fine-tuning run and the model that it gives."""
 
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -47,7 +48,8 @@ def trained(arm: Arm, model: str | Path, data: Path, work: Path, config: Path | 
     run = work / "runs" / arm.file
     own = [f"trainable={arm.trainable}", "template=verbatim", *settings]
     own += [f"lora.targets={arm.targets}"] if arm.targets else []
-    api.finetune(model, run, data=[data], config=config, overrides=own)
+    if api.finetune(model, run, data=[data], config=config, overrides=own)["interrupted"]:
+        sys.exit("interrupted; the same command goes on")
     api.export(run, out)
     shutil.rmtree(run / "checkpoints")
     return out
