@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 
 from saltjax.api._activations import VOCABULARY_MULTIPLE, compute_dtype
 from saltjax.api._evaluate import end_ids
-from saltjax.api._neurons import table
 from saltjax.errors import UserError
 from saltjax.evaluate.bits_per_byte import held_out
 from saltjax.evaluate.measure import Subject, measure
@@ -26,9 +24,9 @@ from saltjax.hub.locate import locate
 from saltjax.hub.tokenizer import load_tokenizer
 from saltjax.models.load import load_model
 from saltjax.models.model import Model
+from saltjax.neurons.effects import described, drawn
 from saltjax.neurons.files import Known, read_neurons
-from saltjax.neurons.intervene import Perplexities, beside, perplexities, values
-from saltjax.neurons.pictures import draw_changes
+from saltjax.neurons.intervene import beside, perplexities, values
 from saltjax.neurons.state import model_fingerprint
 from saltjax.neurons.surgery import with_biases
 from saltjax.neurons.text import by_language
@@ -88,9 +86,9 @@ def neurons_intervene(
         if PPL in tasks:
             prepared = {name: held_out(paths[0], tokenizer, length) for name, paths in languages.items()}
             matrix = perplexities(loaded, found, prepared, hold, controls, seed, batch_size, compute, progress)
-            record["ppl"] = _described(matrix, list(found.neurons), list(languages))
+            record["ppl"] = described(matrix, list(found.neurons), list(languages))
             if folder:
-                _draw(folder, record["ppl"], controls)
+                drawn(folder / "ppl.png", record["ppl"])
         rows = batch_sharding(mesh) if mesh.size > 1 else None
         ends = end_ids(directory, tokenizer)
         subject = Subject(loaded, tokenizer, seq_len or loaded.config.max_positions, compute, batch_size, rows, ends)
@@ -147,35 +145,3 @@ def _task(
     plain = measured(model)
     changed = beside(model, found, language, hold, controls, seed, measured)
     return {"plain": plain, "held": changed.held, "controls": changed.controls}
-
-
-def _described(found: Perplexities, sets: list[str], texts: list[str]) -> dict[str, Any]:
-    control = found.controls.mean(axis=0) if len(found.controls) else np.full(found.held.shape, np.nan)
-    bits = found.bits_per_byte
-    others = bits["controls"].mean(axis=0) if len(found.controls) else np.full(found.held.shape, np.nan)
-    by_text = partial(table, sets, texts)
-    return {
-        "plain": dict(zip(texts, found.plain.tolist(), strict=True)),
-        "held": by_text(found.held),
-        "change": by_text(found.held - found.plain),
-        "control": by_text(control),
-        "control_change": by_text(control - found.plain),
-        "bits_per_byte": {
-            "plain": dict(zip(texts, bits["plain"].tolist(), strict=True)),
-            "held": by_text(bits["held"]),
-            "control": by_text(others),
-        },
-    }
-
-
-def _draw(folder: Path, ppl: dict[str, Any], controls: int) -> None:
-    texts, sets = list(ppl["plain"]), list(ppl["held"])
-    plain = np.array([ppl["plain"][text] for text in texts])
-
-    def per_cent(name: str) -> np.ndarray:
-        return 100 * np.array([[ppl[name][own][text] for text in texts] for own in sets]) / plain
-
-    parts = {"the language's neurons": per_cent("change")}
-    if controls:
-        parts["as many random ones"] = per_cent("control_change")
-    draw_changes(folder / "ppl.png", sets, texts, parts)

@@ -4,12 +4,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from saltjax.api._activations import opened
 from saltjax.errors import UserError
 from saltjax.hub.directory import whole_directory
-from saltjax.neurons.compare import by_layer, jaccard, shared
+from saltjax.neurons.compare import by_layer, jaccard, shared, table
 from saltjax.neurons.files import PERCENTS, WAYS, write_neurons, write_statistics
 from saltjax.neurons.methods import check, find
 from saltjax.neurons.pictures import draw_layers, draw_overlap
@@ -71,7 +69,3 @@ def neurons_find(
         "jaccard": table(languages, languages, jaccard(found.neurons)),
         "trainable": {language: f"{SPARSE}{out}@{language}" for language in languages},
     }
-
-
-def table(rows: Sequence[str], columns: Sequence[str], cells: np.ndarray) -> dict[str, dict[str, Any]]:
-    return {row: dict(zip(columns, own, strict=True)) for row, own in zip(rows, cells.tolist(), strict=True)}

@@ -1,5 +1,8 @@
 """How the languages' sets of neurons lie to one another and to the layers."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -21,3 +24,8 @@ def jaccard(neurons: Bool[np.ndarray, "k l f"]) -> Float[np.ndarray, "k k"]:
     size = np.diag(both)
     either = size[:, None] + size[None] - both
     return np.divide(both, either, out=np.zeros(both.shape), where=either > 0)
+
+
+def table(rows: Sequence[str], columns: Sequence[str], cells: np.ndarray) -> dict[str, dict[str, Any]]:
+    """{row: {column: cell}}, for a record."""
+    return {row: dict(zip(columns, own, strict=True)) for row, own in zip(rows, cells.tolist(), strict=True)}
