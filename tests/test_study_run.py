@@ -4,7 +4,6 @@ import fcntl
 import hashlib
 import json
 import os
-import random
 import re
 import shutil
 import signal
@@ -298,22 +297,26 @@ def test_a_plan_says_what_it_takes(house):
     assert json.loads((house / "cost" / "plan.json").read_text())["hours"] == eight
 
 
+MOMENTS = ("runs/*/log.jsonl", "runs/*/training/checkpoints/1", "runs/*/trained.json", "runs/*/answers/*.json",
+           "results/*.json")  # fmt: skip
+
+
 @pytest.mark.slow
 def test_a_study_that_is_killed_again_and_again_ends_with_the_same_results(house):
+    """Killed as soon as a run has begun, has a checkpoint, is trained, has answers to a language, has a result."""
     out = house / "killed"
     api.study_plan(house / "study.yaml", out)
     command = [sys.executable, "-c", "from saltjax.cli import main; main()", "study", "run", str(out)]
-    rng, kills = random.Random(0), 0
-    while True:
+    for moment in MOMENTS:
+        before = set(out.glob(moment))
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        until = time.monotonic() + rng.uniform(8, 30)
-        while process.poll() is None and time.monotonic() < until:
-            time.sleep(0.05)
-        if process.poll() is not None:
-            break
+        while process.poll() is None and set(out.glob(moment)) <= before:
+            time.sleep(0.01)
         process.kill()
-        process.communicate()
-        kills += 1
-        assert kills < 30
-    assert process.returncode == 0 and kills > 0
+        assert process.wait() == -signal.SIGKILL
+    done = {path: path.stat().st_mtime_ns for path in out.glob("results/*.json")}
+    assert done
+    subprocess.run(command, stderr=subprocess.DEVNULL, check=True)
     assert without_clock(out) == without_clock(house / "straight")
+    assert all(path.stat().st_mtime_ns == at for path, at in done.items())
+    assert not list(out.glob("runs/*/*training*"))
