@@ -34,6 +34,7 @@ def write_results(work: Path, doc: Path | None = None) -> Path:
     lines = [*_head(records, languages), ""]
     for language in languages:
         lines += [f"### {language}", "", *_language(records, language, methods), ""]
+    lines += ["*faster*: the Gaussian's steps to its own best value, over this method's steps to the same value.", ""]
     scores = _scores(work, records, languages)
     for part in (_paired(records, methods), _plms(records, languages), scores, answer_table(work)):
         lines += [*part, ""]
@@ -89,8 +90,6 @@ def _language(records: Sequence[Record], language: str, methods: Sequence[str]) 
         cells = [str(value(name, language, step)) for step in shown]
         english = [str(value(name, "en", step)) for step in (0, -1)]
         yield row([name, *cells, _faster(of[name], of.get("gaussian", {})), *english])
-    yield ""
-    yield "*faster*: the Gaussian's steps to its own best value, over this method's steps to the same value."
 
 
 def _faster(ours: dict[int, Record], baseline: dict[int, Record]) -> str:
