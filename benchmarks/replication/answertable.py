@@ -27,9 +27,9 @@ def answer_table(work: Path) -> Iterator[str]:
                 cells = [_accuracy(results[method]) if method in results else "" for method in methods]
                 yield row([task, str(first["n"]), when, f"{100 * first['guess']:.0f}", *cells])
     yield ""
-    yield "Per cent. Public sets: the choice with the highest log-likelihood a character (acc_norm); *continuation*: the"
-    yield "one to which the context adds most. *Guess*: the better of a random choice and always the same place. Bold: the"
-    yield "95 % bootstrap interval over questions lies above it."
+    yield "Per cent. Public sets: the choice with the highest log-likelihood a character (acc_norm); *continuation*:"
+    yield "the one to which the context adds most. *Guess*: the better of a random choice and always the same place."
+    yield "Bold: the 95 % bootstrap interval over questions lies above it."
 
 
 def _accuracy(result: Mapping[str, Any]) -> str:
