@@ -3,8 +3,8 @@
     python scripts/gsm8k_parallel.py DATA DIR [TRAIN TEST]   # by default 1,000 to learn from and 100 held out
 
 DATA is that of gsm8k_tasks.py. Writes DIR/maths.LANGUAGE.train.jsonl and .test.jsonl: the question in that language,
-and always the English solution, as a model answers that has learned no other (ours). Problems that lack a translation or
-have an untranslated one are left out.
+and always the English solution, as a model answers that has learned no other (ours). Problems that lack a
+translation or have an untranslated one are left out.
 """
 
 import sys
