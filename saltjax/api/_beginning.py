@@ -85,5 +85,5 @@ def _model_sha256(run: Run, start: Start, needed: bool) -> str:
     """Of the model as it is now. Where it is not `needed`, because a checkpoint has its numbers, it may be gone by now;
     and the hub is not asked."""
     if not needed and not Path(start.model).expanduser().is_dir():
-        return str(read(run.path).inputs[MODEL_SHA256])
+        return str(read(run.path).inputs.get(MODEL_SHA256, ""))
     return together(model_digests(locate(start.model), Path(run.config.cache).expanduser() / "fingerprints"))

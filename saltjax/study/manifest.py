@@ -78,11 +78,14 @@ def sha256_of(content: dict[str, Any]) -> str:
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Raises UserError: nothing was planned there."""
     try:
-        return json.loads((folder / FILE).read_text(encoding="utf-8"))
+        content = json.loads((folder / FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{folder}: no study was planned here; `saltjax study plan STUDY.yaml {folder}`") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{folder / FILE}: cannot be read ({error}); plan the study anew in another folder") from None
+    if "models" not in content:
+        raise UserError(f"{folder}: planned by an earlier version that did not know models by content; plan anew")
+    return content
 
 
 def planned_study(content: dict[str, Any]) -> Study:

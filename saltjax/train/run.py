@@ -127,7 +127,8 @@ def _check_same(run: Run, now: Run, where: str) -> None:
     new = {**now.inputs, **to_flat(now.config)}
     for key in sorted({*old, *new}):
         free = key in INPUTS_MAY_CHANGE or key.startswith(MAY_CHANGE)
-        if free or old.get(key) == new.get(key):
+        unknown = key == MODEL_SHA256 and key not in old  # a run of an earlier version
+        if free or unknown or old.get(key) == new.get(key):
             continue
         if key == MODEL_SHA256:
             raise UserError(
