@@ -137,6 +137,9 @@ def test_options_of_several_values():
         "neurons find m o --text de=a --text en=b".split()
     )
     assert one_value_each("adapt m r --text".split()) == "adapt m r --text".split()
+    assert one_value_each("neurons tune m r n de --valid de=a.txt en=b.txt.xz steps=3".split()) == (
+        "neurons tune m r n de --valid de=a.txt --valid en=b.txt.xz steps=3".split()
+    )
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
