@@ -22,6 +22,9 @@ os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ["SALTJAX_TESTS"]
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
+# In the background of a shell Ctrl-C is ignored, and so it would be by the processes that tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 @pytest.fixture(autouse=True)
 def handlers():
