@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from harness import stopped_once
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
 from saltjax import api
@@ -47,6 +48,15 @@ def test_a_quickstart_that_fails_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(UserError):
         api.quickstart("de", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_quickstart_says_so_and_leaves_nothing(tmp_path, monkeypatch, saltjax):
+    monkeypatch.setattr("saltjax.api._quickstart.SETTINGS", SHORT)
+    scored = tmp_path / "out" / "runs" / "gaussian" / "metrics.jsonl"
+    with stopped_once(lambda: scored.exists() and scored.stat().st_size > 0):
+        status, stdout, stderr = saltjax("quickstart", "--language", "vi", "--out", tmp_path / "out")
+    assert (status, stdout) == (130, "") and "Traceback" not in stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_pocket_weights_are_ordinary_small_models():

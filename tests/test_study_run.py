@@ -16,6 +16,7 @@ import pytest
 import studies
 import yaml
 import zoo
+from harness import stopped_once
 
 from saltjax import api
 from saltjax.cli import main
@@ -184,26 +185,6 @@ def test_an_interrupted_study_goes_on_with_identical_results(house):
     assert without_clock(out) == without_clock(house / "straight")
     starts = {path.parent.name: path.read_text().count('"started"') for path in (out / "runs").glob("*/log.jsonl")}
     assert all(starts[name] == 1 for name in before) and sum(starts.values()) <= 4
-
-
-class stopped_once:
-    """SIGINT to ourselves as soon as something is there."""
-
-    def __init__(self, there):
-        self.there = there
-
-    def __enter__(self):
-        def look(number, frame):
-            if self.there():
-                signal.setitimer(signal.ITIMER_REAL, 0)
-                os.kill(os.getpid(), signal.SIGINT)
-
-        self.before = signal.signal(signal.SIGALRM, look)
-        signal.setitimer(signal.ITIMER_REAL, 0.005, 0.005)
-
-    def __exit__(self, *how):
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, self.before)
 
 
 def test_data_that_changed_since_the_plan_are_noticed(house):

@@ -42,7 +42,7 @@ def quickstart(language: str = "de", out: str | Path | None = None, *, overwrite
     adapt both on the pocket text, export SALT's model to PyTorch and load it back.
 
     Everything goes through `api.transfer`, `api.adapt`, `api.export` and `api.evaluate`, into `out` (by default
-    `saltjax-quickstart-LANGUAGE`), which is removed again if anything fails.
+    `saltjax-quickstart-LANGUAGE`), which is removed again if anything fails or interrupts it.
 
     Returns language, seconds, out, model, runs[{init, bits_per_byte[[step, value], ...]}], source_bits_per_byte (of the
     untouched LLM with its own vocabulary), tokens_per_word{source, target}, sample, picture. Raises UserError.
@@ -78,13 +78,15 @@ def _run(language: str, out: Path) -> dict[str, Any]:
     for init in ("salt", "gaussian"):
         # Warnings about the pocket's size are what the quickstart is about; transfer.json keeps them.
         transfer(llm, plm, out / f"llm-{language}-{init}", method=init, aux_text=[train])
-        adapt(
+        done = adapt(
             out / f"llm-{language}-{init}",
             out / "runs" / init,
             text=[train],
             valid=[f"{language}={valid}"],
             overrides=SETTINGS,
         )
+        if done["interrupted"]:  # the run has saved itself, but half a quickstart has nothing to show
+            raise KeyboardInterrupt
         lines = (out / "runs" / init / "metrics.jsonl").read_text(encoding="utf-8").split("\n")
         scored = [line for line in map(json.loads, filter(None, lines)) if "bits_per_byte" in line]
         curve = [(line["step"], line["bits_per_byte"][language]) for line in scored]
