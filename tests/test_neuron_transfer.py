@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import zoo
 from rich.console import Console
@@ -10,6 +11,8 @@ from rich.console import Console
 from saltjax.errors import UserError
 from saltjax.evaluate.sets import Sets
 from saltjax.evaluate.tasks import make
+from saltjax.hub.tokenizer import load_tokenizer
+from saltjax.pocket.models import pocket_llm
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks/neuron_transfer"))
 import protocol
@@ -40,6 +43,26 @@ def test_english_is_learned_and_another_part_is_asked(sets, name):
             assert whole == question.choices[question.gold] and example["prompt"].endswith(", right?")
         else:
             assert whole == f"{question.context} {question.gold[0]}"
+
+
+@pytest.mark.parametrize("name", ["xnli", "xquad"])
+def test_what_is_too_long_in_one_language_is_asked_in_none(sets, name):
+    tokenizer = load_tokenizer(pocket_llm())
+    tasks = {language: questions.asked(name, language, sets) for language in ("en", "de", "vi")}
+
+    def length(question):
+        if name == "xquad":
+            return len(tokenizer(question.context).input_ids) + 64
+        wholes = [question.before + choice for choice in question.choices]
+        return max(len(tokenizer(whole).input_ids) - 1 for whole in wholes)  # the last id is predicted only
+
+    lengths = np.array([[length(question) for question in task.questions] for task in tasks.values()])
+    positions = int(np.median(lengths[1]))
+    fit = questions.fitting(tasks, tokenizer, positions)
+    left = np.flatnonzero((lengths <= positions).all(0))
+    assert 0 < len(left) < (lengths[0] <= positions).sum()  # some would fit in English
+    for language, task in tasks.items():
+        assert fit[language].questions == tuple(task.questions[number] for number in left)
 
 
 @pytest.mark.slow

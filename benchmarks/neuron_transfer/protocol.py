@@ -10,7 +10,8 @@
    and of the gate; the same with the gate's masked to a language's neurons, or to as many random ones; these neurons
    full-rank; LoRA of the attention alone.
 3. The test questions of each language, asked of every arm; and, of the model as it is, of full LoRA and of the arm of
-   the language's neurons, with those neurons held at a value (--holds), beside as many random ones.
+   the language's neurons, with those neurons held at a value (--holds), beside as many random ones. A question that is
+   too long for the model in one of --languages, or in English, is asked in none, and it is said how many are.
 4. Tables with 95 % bootstrap intervals and paired tests, in WORK/results.md.
 
 All of it is kept in WORK; the same command goes on where it was stopped. What stands behind the options as KEY=VALUE
@@ -25,12 +26,17 @@ from pathlib import Path
 
 from asking import all_asked, ask
 from outcomes import arms_table, holds_table
-from questions import asked, learned, write_examples, write_pocket_sets
+from questions import asked, fitting, learned, write_examples, write_pocket_sets
 from rich.console import Console
 from tuned import LORA, UNTRAINED, arms, trained
 
 from saltjax import api
 from saltjax.errors import UserError
+from saltjax.evaluate.task import limited
+from saltjax.hub.config import read_config
+from saltjax.hub.locate import locate
+from saltjax.hub.tokenizer import load_tokenizer
+from saltjax.models.families import family_of
 from saltjax.neurons.files import read_neurons
 
 POCKET = Path(api.__file__).parents[1] / "pocket/weights/llm"
@@ -79,7 +85,14 @@ def compared(given: argparse.Namespace, console: Console) -> str:
     known = read_neurons(neurons)
     if without := [one for one in given.languages if one not in known.neurons or not known.neurons[one].any()]:
         raise UserError(f"--languages {without[0]}: no neurons; give --text {without[0]}=FILE, or a larger --rate")
-    tasks = {language: asked(given.task, language, sets, given.most) for language in ["en", *given.languages]}
+    whole = {language: asked(given.task, language, sets) for language in ["en", *given.languages]}
+    fit = fitting(whole, load_tokenizer(locate(given.model)), positions := _positions(given.model))
+    too_long = len(whole["en"].questions) - len(fit["en"].questions)
+    said = f"{too_long} questions too long for {positions} positions in one of the languages are asked in none."
+    console.print(said)
+    if not fit["en"].questions:
+        raise UserError(f"{given.model}: no question fits into its {positions} positions in all of the languages")
+    tasks = {language: limited(task, given.most) for language, task in fit.items()}
     data = work / "english.jsonl"
     write_examples(learned(given.task, sets), data)
     planned = arms(neurons, given.languages, ATTENTION[given.task])
@@ -95,7 +108,7 @@ def compared(given: argparse.Namespace, console: Console) -> str:
         model = trained(arm, given.model, data, work, given.config, settings)
         holds = given.holds if arm.name in (LORA, "neurons") else []
         questions(arm.file, ["en", arm.of] if arm.of else list(tasks), holds, model)
-    lines = [f"# {given.task}: learned in English", ""]
+    lines = [f"# {given.task}: learned in English", "", said, ""]
     for language in given.languages:
         lines += [f"## {language}: {known.neurons[language].sum():,} neurons, "
                   f"{len(tasks[language].questions):,} questions", ""]  # fmt: skip
@@ -104,6 +117,11 @@ def compared(given: argparse.Namespace, console: Console) -> str:
         lines += [*holds_table(work / "answers", names, language, given.holds), ""] if names else []
     (work / "results.md").write_text("\n".join(lines), encoding="utf-8")
     return "\n".join(lines)
+
+
+def _positions(model: str) -> int:
+    config = read_config(locate(model))
+    return family_of(config).decoder_config(config).max_positions
 
 
 def _same(given: argparse.Namespace) -> None:

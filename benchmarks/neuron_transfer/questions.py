@@ -6,12 +6,18 @@ the last 20 % of each language are asked, as in the paper's code for XQuAD; the 
 
 import itertools
 import json
+import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from transformers import PreTrainedTokenizerBase
+
+from saltjax.evaluate.answers import prompts
 from saltjax.evaluate.sets import Sets
 from saltjax.evaluate.task import Question, Task
 from saltjax.evaluate.tasks import make
+from saltjax.evaluate.trees import pairs
 from saltjax.pocket.corpus import LANGUAGES, PARALLEL
 
 SHARE = 0.8
@@ -52,10 +58,34 @@ def write_examples(questions: Sequence[Question], path: Path) -> None:
     path.write_text("".join(lines), encoding="utf-8")
 
 
-def asked(name: str, language: str, sets: Path, most: int | None = None) -> Task:
-    """The task with its test questions alone, at most so many."""
+def asked(name: str, language: str, sets: Path) -> Task:
+    """The task with its test questions alone."""
     task = make(f"{name}:{language}", Sets(sets))
-    return Task(**{**vars(task), "questions": parted(task)[1][:most]})
+    return replace(task, questions=parted(task)[1])
+
+
+def fitting(tasks: dict[str, Task], tokenizer: PreTrainedTokenizerBase, positions: int) -> dict[str, Task]:
+    """The tasks, by language, without the questions that are too long for the model in one of the languages.
+
+    Ours: the evaluator would cut off the passage's beginning, where the answer may stand, in one language more often
+    than in another. Without them the same questions are asked in all, and the model sees all of each.
+    """
+    lengths = [_lengths(task, tokenizer, positions) for task in tasks.values()]
+    left = [number for number, those in enumerate(zip(*lengths, strict=True)) if max(those) <= positions]
+    return {
+        language: replace(task, questions=tuple(task.questions[number] for number in left))
+        for language, task in tasks.items()
+    }
+
+
+def _lengths(task: Task, tokenizer: PreTrainedTokenizerBase, positions: int) -> list[int]:
+    """How many positions each question takes, with the answer: the longest choice, or the room to write one."""
+    if task.written:
+        room = min(task.max_new, positions // 2)
+        contexts = [question.context for question in task.questions]
+        return [len(ids) + room for ids in prompts(tokenizer, contexts, sys.maxsize).ids]
+    found = pairs(tokenizer, task.questions, sys.maxsize).pairs
+    return [max(len(ids) - 1 for ids, _ in choices) for choices in found]  # the last id needs no position
 
 
 def learned(name: str, sets: Path) -> tuple[Question, ...]:
