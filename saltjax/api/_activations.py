@@ -45,7 +45,8 @@ def opened(
         raise UserError(f"--batch-size {batch_size} and --tokens {tokens} must be at least 1")
     directory = locate(model)
     config = family_of(hf := read_config(directory)).decoder_config(hf)
-    length, compute = seq_len or min(1024, config.max_positions), compute_dtype(dtype)
+    length = min(1024, config.max_positions) if seq_len is None else seq_len
+    compute = compute_dtype(dtype)
     cache = Path(CACHE).expanduser()
     found = texts(text, load_tokenizer(directory), length, cache / "tokens", tokens, reading)
     check(config, found, point, str(model))

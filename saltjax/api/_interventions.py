@@ -78,7 +78,10 @@ def neurons_intervene(
         progress(f"{neurons}: these neurons, and the values they are held at, were found in another model")
     tokenizer, mesh = load_tokenizer(directory), make_mesh()
     loaded = load_model(directory, partial(param_shardings, mesh=mesh), pad_vocab_to=VOCABULARY_MULTIPLE)
-    length, compute = seq_len or min(1024, loaded.config.max_positions), jnp.dtype(compute_dtype(dtype))
+    positions, compute = loaded.config.max_positions, jnp.dtype(compute_dtype(dtype))
+    if seq_len is not None and not 2 <= seq_len <= positions:
+        raise UserError(f"--seq-len {seq_len}: from 2 to the {positions} positions of {model}")
+    length = seq_len or min(1024, positions)
     check_shape(next(iter(found.neurons.values())), loaded.config.layers, loaded.config.mlp_size, neurons)
     record: dict[str, Any] = {"model": str(model), "neurons": str(neurons), "found_here": here}
     record |= {"hold": hold, "seed": seed}
@@ -91,7 +94,7 @@ def neurons_intervene(
                 drawn(folder / "ppl.png", record["ppl"])
         rows = batch_sharding(mesh) if mesh.size > 1 else None
         ends = end_ids(directory, tokenizer)
-        subject = Subject(loaded, tokenizer, seq_len or loaded.config.max_positions, compute, batch_size, rows, ends)
+        subject = Subject(loaded, tokenizer, seq_len or positions, compute, batch_size, rows, ends)
         record["tasks"] = {
             task.name: _task(task, known_task(word)[1], subject, found, hold, controls, seed, progress)
             for word, task in made.items()
