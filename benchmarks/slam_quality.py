@@ -10,6 +10,7 @@ FOLDER holds maths.LANG.train.jsonl and maths.LANG.test.jsonl, lines of {"prompt
 line i is the same problem in every language. As SLAM and QAlign suppose, the model first learns the English problems;
 what comes then never shows a solution in another language. The scores are bits per byte, by language, of the held-out
 solutions (column `de`) and of the held-out questions put into English, which is what is taught (column `de-en`).
+QAlign learns the English problems twice, so they are also learned twice with no questions in between (ours).
 """
 
 import argparse
@@ -88,6 +89,8 @@ def main() -> None:
         model = args.out / f"full-{seed}" / "export"
         _, found = run("qalign", model, english, args.english_epochs, seed)
         scores.setdefault("+ the same, full, + English problems again (QAlign)", []).append(found)
+        _, found = run("again", base, english, args.english_epochs, seed)
+        scores.setdefault("English problems alone, twice (QAlign's control)", []).append(found)
 
     print(f"{'bits per byte of what is held out':54}" + "".join(f"{column:>14}" for column in columns))
     for name, found in scores.items():

@@ -34,7 +34,16 @@ def test_line_i_of_all_files_is_one_problem(tmp_path):
     (tmp_path / "en.tsv").write_text("Who?\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"en\.tsv ends before line 2, another"):
         api.layers_questions(tmp_path / "r.jsonl", files[:2])
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["de.tsv", "en.tsv", "q.jsonl", "sw.jsonl"]
+    (tmp_path / "en.tsv").write_text("X\nWhere?\nX\n", encoding="utf-8")
+    (tmp_path / "same.tsv").write_text("X\nWhere?\nX\n", encoding="utf-8")
+    same = f"vi={tmp_path}/same.tsv"
+    with pytest.raises(UserError, match="no problem with its translation in it; 3 left out"):
+        api.layers_questions(tmp_path / "r.jsonl", [files[0], same])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["de.tsv", "en.tsv", "q.jsonl", "same.tsv", "sw.jsonl"]
+    record = api.layers_questions(tmp_path / "q.jsonl", [*files[:2], same], overwrite=True)
+    assert record["examples"] == {"de": 2, "vi": 0} and record["left_out"] == {"de": 1, "vi": 3}
+    with pytest.raises(UserError, match="is a directory; name a file"):
+        api.layers_questions(tmp_path, files, overwrite=True)
 
 
 def test_pairs_in_one_file_and_what_is_refused(tmp_path):

@@ -18,6 +18,7 @@ from saltjax.models import hidden_states, load_model, logits
 from saltjax.models.generation import generate
 from saltjax.neurons.files import Known, read_neurons, write_neurons, write_statistics
 from saltjax.neurons.intervene import values
+from saltjax.neurons.state import model_fingerprint
 from saltjax.neurons.statistics import Statistics
 from saltjax.neurons.surgery import held, with_biases
 from saltjax.train.config import MeshConfig
@@ -218,9 +219,12 @@ def test_a_task_is_answered_by_the_changed_model(room, saltjax):
         path / "sets",
         "--values",
         5,
+        "--seq-len",
+        6,
         "--json",
     )
     assert status == 0 and not json.loads(out)["found_here"] and "were found in another model" in err, err
+    assert "xcopa:vi: 8 prompts are longer than the positions and lost their beginning" in err
     task = json.loads(out)["tasks"]["xcopa:vi"]
     assert task["plain"]["n"] == task["held"]["n"] == 4 and len(task["controls"]) == 1
     status, _, err = saltjax("neurons", "intervene", path / "wide", path / "n2", "xcopa:vi", "--data", path / "sets")
@@ -230,6 +234,11 @@ def test_a_task_is_answered_by_the_changed_model(room, saltjax):
 def test_mistakes(room, saltjax):
     path, text = room
     first = f"en={files(path, 12)['en']}"
+    (path / "n3").mkdir()
+    none, whose = Statistics.none(np.zeros((2, 1, 48), np.float32)), {"model_sha256": model_fingerprint(path / "m")}
+    write_neurons(path / "n3", "lape", "post", ["de"], np.ones((1, 2, 48), bool), whose)
+    write_statistics(path / "n3", {"de": replace(none, tokens=1)}, whose)
+    held_here = ("intervene", path / "m", path / "n3", "ppl", "--text", *text)
     for arguments, message in [
         (("find", path / "m", path / "x"), "give text by language: --text LANG=FILE"),
         (("find", path / "m", path / "x", "--text", first), "--method lape compares languages"),
@@ -238,6 +247,10 @@ def test_mistakes(room, saltjax):
         (("find", path / "m", path / "x", "--text", first, "de=/none.txt"), "/none.txt"),
         (("intervene", path / "m", path / "none", "ppl", "--text", *text), "neurons.json: missing"),
         (("intervene", path / "m", path / "none", "ppl"), "neurons.json: missing"),
+        (("find", path / "m", path / "x", "--text", *text, "--seq-len", 0), "seq_len=0 leaves no room after BOS"),
+        ((*held_here, "--seq-len", 0), "--seq-len 0: from 2 to the"),
+        ((*held_here, "--batch-size", 0), "--batch-size 0 at least 1"),
+        ((*held_here, "--seed", -1), "--seed -1 must be 0 or more"),
     ]:
         status, _, err = saltjax("neurons", *arguments)
         assert status == 2 and message in err and "Traceback" not in err and len(err.strip().split("\n")) == 1, err

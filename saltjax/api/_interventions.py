@@ -71,7 +71,11 @@ def neurons_intervene(
     Raises UserError.
     """
     found, languages = read_neurons(Path(neurons)), by_language(text) if text else {}
-    made = _made(tasks, found, languages, data, limit, hold, controls)
+    made = _made(tasks, found, languages, data, limit, hold)
+    if controls < 0 or seed < 0 or batch_size < 1:
+        raise UserError(
+            f"--controls {controls} and --seed {seed} must be 0 or more, --batch-size {batch_size} at least 1"
+        )
     directory = locate(model)
     here = model_fingerprint(directory) == found.model_sha256
     if not here:
@@ -111,15 +115,14 @@ def _made(
     data: str | Path | None,
     limit: int | None,
     hold: str,
-    controls: int,
 ) -> dict[str, Task]:
     """The tasks with questions; everything that can be wrong in the arguments is said here."""
     if not tasks or (PPL in tasks) != bool(languages):
         raise UserError("name tasks: ppl with --text LANG=FILE, or tasks of `saltjax evaluate` such as xnli:de")
     if several := [name for name, paths in languages.items() if len(paths) > 1]:
         raise UserError(f"--text: one file a language is measured, but {several[0]} has {len(languages[several[0]])}")
-    if controls < 0 or (limit is not None and limit < 1):
-        raise UserError(f"--controls {controls} must be 0 or more, --limit {limit} at least 1")
+    if limit is not None and limit < 1:
+        raise UserError(f"--limit {limit} must be at least 1")
     values(found, next(iter(found.neurons)), hold)
     words = [word for word in dict.fromkeys(tasks) if word != PPL]
     if odd := [word for word in words if known_task(word)[1] not in found.neurons]:

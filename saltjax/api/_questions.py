@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from saltjax.errors import UserError
-from saltjax.layers.questions import example, pairs
+from saltjax.layers.questions import ENGLISH, example, pairs
 
 
 def layers_questions(
@@ -18,11 +18,13 @@ def layers_questions(
     `files`: LANG=FILE, tab-separated or JSON lines (its `field`); see `layers.questions.pairs`. A problem that is empty
     on a side, or the same on both, is left out and counted.
 
-    Returns out, examples{LANG}, left_out{LANG}. Raises UserError; `out` appears whole or not at all.
+    Returns out, examples{LANG}, left_out{LANG}. Raises UserError, also where no problem is left; `out` appears whole or
+    not at all.
     """
     out = Path(out)
-    if out.exists() and not overwrite:
-        raise UserError(f"{out} exists already; give --overwrite or another name")
+    if out.is_dir() or (out.exists() and not overwrite):
+        hint = "is a directory; name a file" if out.is_dir() else "exists already; give --overwrite or another name"
+        raise UserError(f"{out} {hint}")
     named = dict(one.partition("=")[::2] for one in files)
     if len(named) < len(files) or not all(named.values()):
         raise UserError(f"{' '.join(files)}: write LANG=FILE, each language once")
@@ -36,7 +38,11 @@ def layers_questions(
                 (examples if good else left_out)[pair.language] += 1
                 if good:
                     file.write(example(pair) + "\n")
+        if not examples:
+            raise UserError(f"{' '.join(files)}: no problem with its translation in it; {left_out.total():,} left out")
         os.replace(partial, out)
     finally:
         partial.unlink(missing_ok=True)
-    return {"out": str(out), "examples": dict(examples), "left_out": dict(left_out)}
+    counts = {"examples": examples, "left_out": left_out}
+    by_language = {key: {one: count[one] for one in named if one != ENGLISH} for key, count in counts.items()}
+    return {"out": str(out), **by_language}

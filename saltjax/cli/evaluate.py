@@ -65,11 +65,11 @@ def evaluate(
         else:
             record = api.evaluate(words[0], words[1:], text=text or (), progress=answering, **how)
     if not compare:
-        warn(_losses(record["results"]))
+        warn(losses(record["results"]))
     emit(record, as_json, lambda console: (_differences if compare else _scores)(console, record["results"]))
 
 
-def _losses(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def losses(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """What the model did not see."""
     said = []
     for name, found in results.items():

@@ -81,7 +81,7 @@ def questions(
     def show(console: Console) -> None:
         table = Table("language", "examples", "left out", box=None)
         for language, count in record["examples"].items():
-            table.add_row(language, f"{count:,}", f"{record['left_out'].get(language, 0):,}")
+            table.add_row(language, f"{count:,}", f"{record['left_out'][language]:,}")
         console.print(table)
 
     emit(record, as_json, show)

@@ -7,7 +7,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from saltjax.cli.output import Json, emit, rows
+from saltjax.cli.evaluate import losses
+from saltjax.cli.output import Json, emit, rows, warn
 from saltjax.cli.passing import Passing, line
 from saltjax.cli.trained import report_run
 
@@ -112,6 +113,8 @@ def intervene(
         model, found, tasks, text=text or (), data=data, limit=limit, hold=values, controls=controls, seed=seed,
         seq_len=seq_len, dtype=dtype, batch_size=batch_size, out=out, overwrite=overwrite, progress=line,
     )  # fmt: skip
+
+    warn(losses({name: task["plain"] for name, task in record["tasks"].items()}))
 
     def show(console: Console) -> None:
         if ppl := record.get("ppl"):
