@@ -160,3 +160,6 @@ def test_mistakes(room):
         find(run, texts, "lape", 1.5)
     with pytest.raises(UserError, match="compares languages"):
         find(run, {"en": texts["en"]}, "act-prob-90p-pooled")
+    one = {"en": texts["en"]._replace(chosen=texts["en"].chosen[:1])}
+    with pytest.raises(UserError, match="en: one window of text is too little for --method act-prob-mean"):
+        find(run, one, "act-prob-mean")

@@ -53,11 +53,16 @@ def find(
 ) -> Found:
     """The neurons of each language by `method`; `rate` is the share of all neurons: for lape those that are
     language-specific (0.01), else those of each language (0.00125). The statistics also get the `batch_percents` of
-    each batch. UserError: see `check`, `collect`."""
+    each batch. UserError: see `check`, `collect`; text of one window for a method that needs two (`split`)."""
     check(method, rate, len(texts))
     percent = percentile_of(method)
     pooled, counts = method.endswith("pooled"), method == "act-prob-mean" or percent is not None
     parts = {language: split(text) if counts else (text, text) for language, text in texts.items()}
+    if short := [language for language, (_, second) in parts.items() if not len(second.chosen)]:
+        raise UserError(
+            f"{short[0]}: one window of text is too little for --method {method}, whose thresholds come from a part of "
+            "the windows; give more text, or a smaller --seq-len"
+        )
     if percent is not None and not pooled:
         batch_percents = tuple(sorted({*batch_percents, percent}))
 
