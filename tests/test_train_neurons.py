@@ -158,6 +158,12 @@ def test_adapters_have_one_mask_a_run(file):
     assert settings(f"trainable=lora:{file}@de+embeddings").has_adapters
 
 
+def test_adapters_of_the_attention_alone_are_not_those_of_neurons(file):
+    config = settings(f"trainable=lora:{file}@de", "lora.targets=layers.attn.[qv]")
+    with pytest.raises(UserError, match="no neuron would learn; lora.targets needs one of the MLP"):
+        trainable(with_adapters(stored()[1], config), config.trainable)
+
+
 def test_trained_and_exported(tmp_path, saltjax):
     zoo.llama(tmp_path / "m", dtype="float32", initializer_range=0.3)
     text = tmp_path / "vi.txt"

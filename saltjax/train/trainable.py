@@ -37,7 +37,7 @@ def trainable(params: dict, spec: str) -> Mask:
     lora:FILE@vi        the adapters, those of the MLP for these neurons alone
     elements:FILE       boolean arrays by path (`elements.py`)
 
-    UserError: no such layer, a pattern that matches nothing, a bad file of masks or neurons.
+    UserError: no such layer, a pattern that matches nothing, a bad file of masks or neurons, neurons without adapters.
     """
     shapes = {path: x.shape for path, x in leaves(params)}
     mask: Mask = dict.fromkeys(shapes, False)
@@ -62,6 +62,10 @@ def _one(shapes: dict[str, tuple[int, ...]], spec: str) -> Mask:
     if spec.startswith(MASKED) and len(base) < len(shapes):
         neurons = chosen(spec.removeprefix(MASKED), shapes)
         adapters = {path: shape for path, shape in shapes.items() if path not in base}
+        if not any(path in NEURON_AXIS for path in adapters):
+            raise UserError(
+                f"trainable={spec}: no neuron would learn; lora.targets needs one of the MLP: layers.mlp.gate"
+            )
         return {
             path: of_neurons(neurons, path, shape) if path in NEURON_AXIS else True for path, shape in adapters.items()
         }
