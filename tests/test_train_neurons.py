@@ -160,7 +160,7 @@ def test_adapters_have_one_mask_a_run(file):
 
 def test_adapters_of_the_attention_alone_are_not_those_of_neurons(file):
     config = settings(f"trainable=lora:{file}@de", "lora.targets=layers.attn.[qv]")
-    with pytest.raises(UserError, match="no neuron would learn; lora.targets needs one of the MLP"):
+    with pytest.raises(UserError, match=r"no neuron would learn; lora\.targets needs one of the MLP"):
         trainable(with_adapters(stored()[1], config), config.trainable)
 
 
