@@ -29,6 +29,8 @@ def problems(data: Path) -> list[dict[str, str]]:
 
 
 def main() -> None:
+    if len(sys.argv) not in (3, 5):
+        sys.exit(__doc__)
     data, out = map(Path, sys.argv[1:3])
     train, test = map(int, sys.argv[3:5] or (1000, 100))
     out.mkdir(parents=True, exist_ok=True)
