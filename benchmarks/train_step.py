@@ -8,15 +8,16 @@
 
 Both train all parameters with AdamW (float32 parameters and moments, clipped to 1) on full windows of random tokens:
 ours as `adapt` does it, packed windows and all; the rival is transformers' LlamaForCausalLM with SDPA attention, its
-own loss, torch.optim.AdamW (fused on an accelerator), float32 on a CPU and bfloat16 autocast on an accelerator. Rounds
-take turns. On a busy machine the CPU seconds say more than the clock. MFU as in `saltjax.train.flops`, against
-`saltjax.train.chips`.
+own loss, torch.optim.AdamW (fused on an accelerator), float32 on a CPU and bfloat16 autocast on an accelerator. Each
+has a process of its own (with large pages where Linux gives them); rounds take turns. On a busy machine the CPU seconds
+say more than the clock. MFU as in `saltjax.train.flops`, against `saltjax.train.chips`.
 """
 
 import argparse
 import json
 import os
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -77,6 +78,10 @@ def ours(directory: Path, tokens: np.ndarray, overrides: list[str]) -> tuple[Ste
     began = time.perf_counter()
     program = make_step(forward, mask, settings, mesh, state).lower(state, batch).compile()
     facts = {"compile_seconds": time.perf_counter() - began, "flops": flops, "devices": mesh.size, "dtype": dtype.name}
+    device = jax.devices()[0]
+    known = chip(device)
+    facts |= {"device": device.device_kind, "peak": known.flops if known else None}
+    facts |= {"temporaries": program.memory_analysis().temp_size_in_bytes}
     held = [state]
 
     def step() -> float:
@@ -118,19 +123,46 @@ class Time(NamedTuple):
     cpu: float
 
 
-def timed(step: Step, number: int) -> Time:
-    clock, cpu = time.perf_counter(), time.process_time()
-    for _ in range(number):
-        step()
-    return Time((time.perf_counter() - clock) / number, (time.process_time() - cpu) / number)
+def work(name: str, model: Path, args: argparse.Namespace) -> None:
+    """A contender's process: says what it is, and then the time of its steps as often as it is asked for."""
+    vocabulary = read_model_config(model).vocab_size
+    tokens = np.random.default_rng(0).integers(0, vocabulary, (args.batch, args.length)).astype(np.int32)
+    step, facts = ours(model, tokens, args.settings) if name == "saltjax" else theirs(model, tokens)
+    print(json.dumps(facts | {"losses": [step(), step()]}), flush=True)
+    for line in sys.stdin:
+        step()  # after a pause: some virtual machines give memory that was freed back to their host
+        clock, cpu = time.perf_counter(), time.process_time()
+        for _ in range(int(line)):
+            step()
+        print(json.dumps([time.perf_counter() - clock, time.process_time() - cpu]), flush=True)
 
 
-def middle(times: list[Time]) -> Time:
-    return Time(statistics.median(one.clock for one in times), statistics.median(one.cpu for one in times))
+class Contender:
+    def __init__(self, name: str, model: Path):
+        command = [sys.executable, *sys.orig_argv[1:], "--as", name, "--model", str(model)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.facts = self._said()
+        self.times: list[Time] = []
+
+    def _said(self) -> Any:
+        assert self.process.stdout
+        if not (line := self.process.stdout.readline()):
+            raise SystemExit(f"{' '.join(map(str, self.process.args))} failed")
+        return json.loads(line)
+
+    def round(self, steps: int) -> None:
+        assert self.process.stdin
+        print(steps, file=self.process.stdin, flush=True)
+        self.times.append(Time(*(seconds / steps for seconds in self._said())))
+
+    def middle(self) -> Time:
+        return Time(
+            statistics.median(one.clock for one in self.times), statistics.median(one.cpu for one in self.times)
+        )
 
 
 def main() -> None:
-    large_pages()  # as `saltjax adapt` does; PyTorch, in the same process, has them too
+    large_pages()  # as `saltjax adapt` does, for PyTorch too
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, help="a directory with the config.json of a Llama")
     parser.add_argument("--shape", choices=list(SHAPES), default="pocket")
@@ -139,44 +171,41 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=5, help="steps a round")
     parser.add_argument("--rival", choices=("torch", "none"), default="torch")
+    parser.add_argument("--as", dest="name", choices=("saltjax", "torch"), help=argparse.SUPPRESS)
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="settings of adapt: remat=block mesh.tensor=2")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
+    if args.name:
+        return work(args.name, args.model, args)
     directory = args.model or Path.home() / ".cache/saltjax/benchmarks" / args.shape
     if args.model is None:
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "config.json").write_text(json.dumps(SHAPES[args.shape]))
-    vocabulary = read_model_config(directory).vocab_size
-    tokens = np.random.default_rng(0).integers(0, vocabulary, (args.batch, args.length)).astype(np.int32)
 
-    step, facts = ours(directory, tokens, args.settings)
-    contenders: dict[str, Step] = {"saltjax": step}
-    if args.rival == "torch":
-        contenders["torch"], about = theirs(directory, tokens)
-        print(f"torch {about['torch']} on {about['device']}, {about['threads']} threads", file=sys.stderr)
+    names = ["saltjax"] if args.rival == "none" else ["saltjax", "torch"]
+    if "torch" in names:
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # else JAX takes most of a GPU's memory
+    contenders = {name: Contender(name, directory) for name in names}
     for name, one in contenders.items():
-        print(f"{name}: first loss {one():.3f}, then {one():.3f}", file=sys.stderr)
-    times: dict[str, list[Time]] = {name: [] for name in contenders}
+        print(f"{name}: {one.facts}", file=sys.stderr)
     for _ in range(args.rounds):
-        for name, one in contenders.items():
-            times[name].append(timed(one, args.steps))
+        for one in contenders.values():
+            one.round(args.steps)
 
-    device, flops = jax.devices()[0], facts["flops"]
+    facts = contenders["saltjax"].facts
     here = f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
-    print(f"{facts['devices']} x {device.device_kind}, {facts['dtype']}; {here}")
+    print(f"{facts['devices']} x {facts['device']}, {facts['dtype']}; {here}")
     print(f"{'':8} {'ms a step':>10} {'fastest':>8} {'CPU ms':>8} {'tokens/s':>9} {'GFLOP/s':>8}")
-    for name, all_of_them in times.items():
-        clock, cpu = middle(all_of_them)
-        fastest = min(one.clock for one in all_of_them)
-        numbers = f"{clock * 1e3:10.1f} {fastest * 1e3:8.1f} {cpu * 1e3:8.1f} {tokens.size / clock:9,.0f}"
-        print(f"{name:8} {numbers} {flops / clock / 1e9:8.1f}")
-    if kind := chip(device):
-        mfu = flops / middle(times["saltjax"]).clock / facts["devices"] / kind.flops
-        print(f"MFU {mfu:.1%} of {kind.flops / 1e12:.0f} TFLOP/s ({kind.name})")
-    if memory := device.memory_stats():
-        print(f"peak memory {memory['peak_bytes_in_use'] / 2**30:.2f} GiB")
-    print(f"compiled in {facts['compile_seconds']:.1f} s")
-    if "torch" in times:
-        pairs = list(zip(times["saltjax"], times["torch"], strict=True))
+    for name, one in contenders.items():
+        clock, cpu = one.middle()
+        fastest = min(time.clock for time in one.times)
+        numbers = f"{clock * 1e3:10.1f} {fastest * 1e3:8.1f} {cpu * 1e3:8.1f} {args.batch * args.length / clock:9,.0f}"
+        print(f"{name:8} {numbers} {facts['flops'] / clock / 1e9:8.1f}")
+    if peak := facts["peak"]:
+        mfu = facts["flops"] / contenders["saltjax"].middle().clock / facts["devices"] / peak
+        print(f"MFU {mfu:.1%} of {peak / 1e12:.0f} TFLOP/s")
+    print(f"compiled in {facts['compile_seconds']:.1f} s; temporaries {facts['temporaries'] / 2**20:,.0f} MiB a device")
+    if "torch" in contenders:
+        pairs = list(zip(contenders["saltjax"].times, contenders["torch"].times, strict=True))
         clock, cpu = (statistics.median(b[i] / a[i] for a, b in pairs) for i in (0, 1))
         print(f"torch / saltjax, median of the rounds: {clock:.2f} by the clock, {cpu:.2f} in CPU time")
 

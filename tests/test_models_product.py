@@ -1,11 +1,11 @@
-"""A product with a weight: values and gradients are tensordot's, and nothing is transposed on the way."""
+"""Products with weights: values and gradients are tensordot's, and nothing large is transposed on the way."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from saltjax.models.product import product
+from saltjax.models.product import product, scores
 
 RNG = np.random.default_rng(0)
 
@@ -43,3 +43,30 @@ def test_the_backward_pass_transposes_nothing_and_multiplies_float32_as_float32(
     assert program.count("dot_general[") == 3  # forward, to x, to the weight
     assert program.count("precision=(Precision.HIGHEST, Precision.HIGHEST)") == 3
     assert "transpose" not in program
+
+
+@pytest.mark.parametrize(("dtype", "near"), [(jnp.float32, 1e-5), (jnp.bfloat16, 0.05)], ids=["float32", "bfloat16"])
+def test_scores_and_their_gradients(dtype, near):
+    x, into = (jnp.asarray(RNG.standard_normal(shape), dtype) for shape in ((2, 3, 4), (2, 3, 5)))
+    table = jnp.asarray(RNG.standard_normal((5, 4)), jnp.float32)
+    found, back = jax.vjp(scores, x, table)
+    assert found.dtype == jnp.float32
+    wide = [np.float64(a) for a in (x, table.astype(dtype), into)]
+    np.testing.assert_allclose(found, wide[0] @ wide[1].T, atol=1e-5)  # rounded nowhere but at the start
+    to_x, to_table = back(into.astype(jnp.float32))
+    assert (to_x.dtype, to_table.dtype) == (dtype, jnp.float32)
+    np.testing.assert_allclose(np.float64(to_x), wide[2] @ wide[1], atol=near)
+    np.testing.assert_allclose(to_table, np.einsum("btv,btd->vd", wide[2], wide[0]), atol=near)
+
+
+def test_what_does_not_learn_costs_scores_no_product():
+    x, table = jnp.ones((3, 4)), jnp.ones((5, 4))
+    for learns, products in ((0, 2), (1, 2), ((0, 1), 3)):
+        program = jax.make_jaxpr(jax.grad(lambda x, w: (scores(x, w) ** 2).sum(), argnums=learns))(x, table)
+        assert str(program).count("dot_general[") == products
+
+
+def test_the_compiler_turns_over_the_gradient_of_the_table_and_not_that_of_the_scores():
+    x, table = jnp.ones((48, 4)), jnp.ones((80, 4))
+    program = jax.jit(jax.grad(lambda w: (scores(x, w) ** 2).sum())).lower(table).compile().as_text()
+    assert "f32[4,80]" in program and "f32[80,48]" not in program

@@ -4,63 +4,15 @@
 written into a cache and all of it be read, so s may differ from t.
 """
 
-from typing import Literal
-
-import jax
-import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from saltjax.models.attend import attend
 from saltjax.models.config import DecoderConfig
 from saltjax.models.norms import Norm
 from saltjax.models.parameters import bias, plus, weight
 from saltjax.models.product import product
 from saltjax.models.rope import Turn, rotate
-
-BELOW = -1e30  # the score of what is not seen
-
-
-def attend(
-    query: Float[Array, "b t h k"],
-    key: Float[Array, "b s kv k"],
-    value: Float[Array, "b s kv k"],
-    mask: Bool[Array, "b 1 t s"],
-    *,
-    scale: float | None = None,
-    softcap: float | None = None,
-) -> Float[Array, "b t h k"]:
-    """softmax(cap(scale query key^T)) value; head i reads key/value head i // (h / kv) (GQA, Ainslie et al. 2023).
-
-    scale None is k^-1/2. The softmax runs in float32. On a GPU cuDNN's fused attention is used where it can be.
-    """
-    if softcap is not None:
-        return _capped(query, key, value, mask, query.shape[-1] ** -0.5 if scale is None else scale, softcap)
-    implementation: Literal["cudnn", "xla"] = "cudnn" if _cudnn_can(query, key) else "xla"
-    return jax.nn.dot_product_attention(query, key, value, mask=mask, scale=scale, implementation=implementation)
-
-
-def _cudnn_can(query: Float[Array, "b t h k"], key: Float[Array, "b s kv k"]) -> bool:
-    """What cuDNN's fused attention takes with a mask on every GPU since Ampere (JAX raises for what it does not)."""
-    even = query.shape[1] % 2 == 0 and key.shape[1] % 2 == 0
-    small = query.shape[-1] <= 128 and query.shape[-1] % 8 == 0
-    return jax.default_backend() == "gpu" and query.dtype in (jnp.bfloat16, jnp.float16) and even and small
-
-
-def _capped(
-    query: Float[Array, "b t h k"],
-    key: Float[Array, "b s kv k"],
-    value: Float[Array, "b s kv k"],
-    mask: Bool[Array, "b 1 t s"],
-    scale: float,
-    softcap: float,
-) -> Float[Array, "b t h k"]:
-    """Scores s become c tanh(s / c) before the mask (Gemma 2, section 2), which no fused attention offers."""
-    b, t, h, k = query.shape
-    grouped = query.reshape(b, t, key.shape[2], -1, k)
-    scores = jnp.einsum("btngk,bsnk->bngts", grouped, key, preferred_element_type=jnp.float32) * scale
-    scores = jnp.where(mask[:, :, None], softcap * jnp.tanh(scores / softcap), BELOW)
-    weights = jax.nn.softmax(scores, axis=-1).astype(value.dtype)
-    return jnp.einsum("bngts,bsnk->btngk", weights, value).reshape(b, t, h, k)
 
 
 class Attention(nnx.Module):

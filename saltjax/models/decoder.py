@@ -31,6 +31,7 @@ from saltjax.models.mask import Places
 from saltjax.models.norms import Norm
 from saltjax.models.parameters import weight
 from saltjax.models.positions import Positions, sinusoids
+from saltjax.models.product import scores
 from saltjax.models.tap import Tap, check_has_neurons
 
 Params = dict[str, Any]
@@ -172,11 +173,9 @@ def logits(config: DecoderConfig, params: Params, hidden: Float[Array, "*n d"]) 
 
     Works on any slice of the hidden states, so a loss may go through them in chunks.
     """
-    table = output_table(config, params).astype(hidden.dtype)
-    with matmul_precision(hidden.dtype):
-        scores = jnp.einsum("...d,vd->...v", hidden, table, preferred_element_type=jnp.float32)
+    found = scores(hidden, output_table(config, params))
     if config.logit_softcap is not None:
-        scores = config.logit_softcap * jnp.tanh(scores / config.logit_softcap)
+        found = config.logit_softcap * jnp.tanh(found / config.logit_softcap)
     if config.vocab_rows == config.vocab_size:
-        return scores
-    return jnp.where(jnp.arange(config.vocab_rows) < config.vocab_size, scores, MASKED)
+        return found
+    return jnp.where(jnp.arange(config.vocab_rows) < config.vocab_size, found, MASKED)

@@ -46,5 +46,6 @@ class Mlp(nnx.Module):
         up = plus(product(x, self.up[...]), self.up_bias)
         pre = up if self.gate is None else plus(product(x, self.gate[...]), self.gate_bias)
         post = act(pre)
-        inner = post if self.gate is None else post * up
+        # The backward pass computes it again from the two, which it needs anyhow, and keeps no step in between.
+        inner = post if self.gate is None else jax.checkpoint(lambda pre, up: act(pre) * up)(pre, up)
         return plus(product(inner, self.down[...]), self.down_bias), Neurons(pre, post, inner)

@@ -22,12 +22,16 @@ class Norm(nnx.Module):
         self.bias = bias(self.centred, *shape)
 
     def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
-        axes = tuple(range(-len(self.scale.shape), 0))
+        return jax.checkpoint(self._normed)(x, self.scale[...], None if self.bias is None else self.bias[...])
+
+    def _normed(self, x: Array, scale: Array, bias: Array | None) -> Array:
+        """The backward pass computes this again from x: three arrays of the size of x are not kept."""
+        axes = tuple(range(-scale.ndim, 0))
         wide = x.astype(jnp.float32)
         if self.centred:
             wide = wide - jnp.mean(wide, axis=axes, keepdims=True)
         normed = wide * jax.lax.rsqrt(jnp.mean(wide * wide, axis=axes, keepdims=True) + self.eps)
-        scaled = normed * (self.offset + self.scale[...].astype(jnp.float32))
-        if self.bias is not None:
-            scaled = scaled + self.bias[...].astype(jnp.float32)
+        scaled = normed * (self.offset + scale.astype(jnp.float32))
+        if bias is not None:
+            scaled = scaled + bias.astype(jnp.float32)
         return scaled.astype(x.dtype)

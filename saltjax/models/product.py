@@ -1,7 +1,8 @@
-"""The product of activations with a weight, differentiated so that nothing large is transposed."""
+"""Products of activations with weights, differentiated so that nothing large is transposed."""
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,14 @@ def product(x: Float[Array, "..."], weight: Float[Array, "..."], inputs: int = 1
     of a small model then take twice as long. As x^T gradient it is one product.
     """
     return _product(x, weight.astype(x.dtype), inputs)
+
+
+def scores(x: Float[Array, "*n d"], table: Float[Array, "v d"]) -> Float[Array, "*n v"]:
+    """x table^T in float32, multiplied in the dtype of x; the table and the gradient of the scores are rounded to it.
+
+    The table's gradient is x^T gradient, turned over afterwards: a table is smaller than the scores of a batch.
+    """
+    return _scores(x, table.astype(x.dtype))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -47,10 +56,39 @@ def _backward(inputs: int, kept: Kept, gradient: Array | SymbolicZero) -> Kept:
     return to_x, to_weight
 
 
-def _over(a: Array, a_axes: Sequence[int], b: Array, b_axes: Sequence[int]) -> Array:
-    """The sum over these axes. The backward pass is traced where `matmul_precision` no longer holds, so it is said."""
+@jax.custom_vjp
+def _scores(x: Array, table: Array) -> Array:
+    return _over(x, [x.ndim - 1], table, [1], jnp.float32)
+
+
+def _scores_forward(x: CustomVJPPrimal, table: CustomVJPPrimal) -> tuple[Array, Kept]:
+    kept = x.value if table.perturbed else None, table.value if x.perturbed else None
+    return _scores(x.value, table.value), kept
+
+
+def _scores_backward(kept: Kept, gradient: Array | SymbolicZero) -> Kept:
+    x, table = kept
+    if isinstance(gradient, SymbolicZero):
+        return None, None
+    to_x = to_table = None
+    if table is not None:
+        to_x = _over(gradient.astype(table.dtype), [gradient.ndim - 1], table, [0])
+    if x is not None:
+        tokens = range(x.ndim - 1)
+        product_dv = _over(x, tokens, gradient.astype(x.dtype), tokens)
+        # Else XLA on a CPU makes one product of the two steps, which reads the gradient of the scores across.
+        product_dv = jax.lax.platform_dependent(product_dv, cpu=jax.lax.optimization_barrier, default=lambda y: y)
+        to_table = product_dv.T
+    return to_x, to_table
+
+
+def _over(a: Array, a_axes: Sequence[int], b: Array, b_axes: Sequence[int], dtype: Any = None) -> Array:
+    """The sum over these axes, in `dtype` or theirs. The backward pass is traced where `matmul_precision` no longer
+    holds, so it is said."""
     precision = jax.lax.Precision.DEFAULT if a.dtype == jnp.bfloat16 else jax.lax.Precision.HIGHEST
-    return jax.lax.dot_general(a, b, ((tuple(a_axes), tuple(b_axes)), ((), ())), precision=precision)
+    axes = ((tuple(a_axes), tuple(b_axes)), ((), ()))
+    return jax.lax.dot_general(a, b, axes, precision=precision, preferred_element_type=dtype)
 
 
 _product.defvjp(_forward, _backward, symbolic_zeros=True)
+_scores.defvjp(_scores_forward, _scores_backward, symbolic_zeros=True)

@@ -21,7 +21,8 @@ from saltjax.train.schedules import learning_rate
 from saltjax.train.sharding import fitting, opt_shardings, param_shardings
 from saltjax.train.trainable import Mask, join, merge, select
 
-LOGITS = 2**26  # float32 logits of one chunk of the loss on one device: 256 MiB
+LOGITS = {"cpu": 2**21}  # float32 logits of one chunk of the loss on one device: what a CPU's caches hold
+MORE_LOGITS = 2**26  # elsewhere: 256 MiB
 
 
 class State(NamedTuple):
@@ -82,7 +83,8 @@ def loss_sums(forward: Forward, params: dict, batch: dict[str, Array], mesh: Mes
 
     hidden = forward.hidden({**params, **tables}, tokens, batch["positions"], batch["segments"], constrain=constrain)
     rows = hidden.shape[0] // (mesh.shape["data"] * mesh.shape["fsdp"])
-    chunk = max(LOGITS * tensor // (rows * params["embed"]["table"].shape[0]), 8)
+    logits = LOGITS.get(mesh.devices.flat[0].platform, MORE_LOGITS) * tensor // params["embed"]["table"].shape[0]
+    chunk = max(max(logits, 256) // rows, 8)  # fewer than 256 tokens cost more in sums of the tables' gradients
 
     def sums(tables: dict, hidden: Array, following: Array, valid: Array) -> Sums:
         return chunked_cross_entropy(forward.logits, tables, hidden, following, valid, chunk, z_loss)
