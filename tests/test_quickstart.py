@@ -55,7 +55,7 @@ def test_an_interrupted_quickstart_says_so_and_leaves_nothing(tmp_path, monkeypa
     scored = tmp_path / "out" / "runs" / "gaussian" / "metrics.jsonl"
     with stopped_once(lambda: scored.exists() and scored.stat().st_size > 0):
         status, stdout, stderr = saltjax("quickstart", "--language", "vi", "--out", tmp_path / "out")
-    assert (status, stdout) == (130, "") and "Traceback" not in stderr
+    assert (status, stdout) == (130, "") and "begins anew" in stderr and "Traceback" not in stderr
     assert not (tmp_path / "out").exists()
 
 

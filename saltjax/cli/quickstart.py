@@ -1,5 +1,6 @@
 """saltjax quickstart"""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -24,7 +25,11 @@ def quickstart(
     """
     from saltjax import api
 
-    record = api.quickstart(language, out, overwrite=overwrite)
+    try:
+        record = api.quickstart(language, out, overwrite=overwrite)
+    except KeyboardInterrupt:
+        print("saltjax: the quickstart is removed; the same command begins anew", file=sys.stderr)
+        raise
 
     def show(console: Console) -> None:
         curves = {run["init"]: dict(run["bits_per_byte"]) for run in record["runs"]}
