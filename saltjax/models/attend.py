@@ -59,14 +59,15 @@ Kept = tuple[Array, Array, Array, Array, Array | None]
 def _forward(
     query: Array, key: Array, value: Array, mask: Array, scale: float, softcap: float | None
 ) -> tuple[Array, Kept]:
-    """What is kept of the scores is their softmax alone, where automatic differentiation keeps each of its steps."""
+    """What is kept of the scores is their softmax alone, as rounded for the product with the values, where automatic
+    differentiation keeps each of its steps."""
     scores = _sum("bngtk,bnsk->bngts", query, key, jnp.float32) * scale
     turned = None
     if softcap is not None:
         turned = jnp.tanh(scores / softcap)
         scores = softcap * turned
-    weights = jax.nn.softmax(jnp.where(mask[:, :, None], scores, BELOW), axis=-1)
-    return _sum("bngts,bnsk->bngtk", weights.astype(value.dtype), value), (query, key, value, weights, turned)
+    weights = jax.nn.softmax(jnp.where(mask[:, :, None], scores, BELOW), axis=-1).astype(value.dtype)
+    return _sum("bngts,bnsk->bngtk", weights, value), (query, key, value, weights, turned)
 
 
 def _backward(
@@ -78,9 +79,9 @@ def _backward(
     that XLA on a CPU writes down transposed, and not the scores.
     """
     query, key, value, weights, turned = kept
-    of_value = _sum("bngtk,bngts->bnks", gradient, weights.astype(gradient.dtype))
-    of_weights = _sum("bngtk,bnsk->bngts", gradient, value, jnp.float32)
-    of_scores = weights * (of_weights - jnp.sum(of_weights * weights, axis=-1, keepdims=True)) * scale
+    of_value = _sum("bngtk,bngts->bnks", gradient, weights)
+    of_weights, wide = (x.astype(jnp.float32) for x in (_sum("bngtk,bnsk->bngts", gradient, value), weights))
+    of_scores = wide * (of_weights - jnp.sum(of_weights * wide, axis=-1, keepdims=True)) * scale
     if turned is not None:
         of_scores = of_scores * (1 - turned * turned)
     of_scores = of_scores.astype(query.dtype)
