@@ -45,7 +45,7 @@ def _show(console: Console, record: dict[str, Any]) -> None:
         ("flops a step", f"{record['flops']['step']:.3g}, {record['flops']['chip']:.3g} a chip"),
         ("step", estimate and f"{estimate['step_seconds']:.2f} s, if it reaches {estimate['mfu']:.0%} of the peak"),
         ("speed", estimate and f"{estimate['tokens_per_second']:,.0f} tokens a second, then"),
-        ("links", estimate and f"busy for {estimate['link_seconds']:.2f} s of it at their full speed"),
+        ("links", estimate and record["collectives"] and f"busy for {estimate['link_seconds']:.2f} s of it at their full speed"),
         ("compiled in", f"{record['compile_seconds']} s"),
     )
     if record["collectives"]:

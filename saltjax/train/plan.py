@@ -74,7 +74,7 @@ def plan(decoder: DecoderConfig, config: AdaptConfig, devices: Sequence[Any]) ->
         "learning": count(base, mask),
         "tokens_per_step": math.prod(shape),
         "bytes_per_chip": memory,
-        "fits": memory["total"] <= limit if limit else None,
+        "fits": program is not None and memory["total"] <= limit if limit else None,
         "flops": {"step": flops, "chip": flops / chips},
         "collectives": [one._asdict() | {"sent": one.sent} for one in found],
         "suspicious": [*_replicated(state, mask, mesh), *replicated_notes(base, mesh), *_odd(found, state)],
