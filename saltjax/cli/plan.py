@@ -32,6 +32,7 @@ def show_plan(model: str, where: str, config: Path | None, settings: Sequence[st
 def _show(console: Console, record: dict[str, Any]) -> None:
     memory, estimate = record["bytes_per_chip"], record["estimate"]
     limit = memory["limit"]
+    sent = estimate and record["collectives"] and estimate["link_seconds"]
     verdict = {True: "fits", False: "does NOT fit", None: "memory of this device is unknown"}[record["fits"]]
     axes = " x ".join(f"{name}={size}" for name, size in record["mesh"].items())
     rows(
@@ -45,7 +46,7 @@ def _show(console: Console, record: dict[str, Any]) -> None:
         ("flops a step", f"{record['flops']['step']:.3g}, {record['flops']['chip']:.3g} a chip"),
         ("step", estimate and f"{estimate['step_seconds']:.2f} s, if it reaches {estimate['mfu']:.0%} of the peak"),
         ("speed", estimate and f"{estimate['tokens_per_second']:,.0f} tokens a second, then"),
-        ("links", estimate and record["collectives"] and f"busy for {estimate['link_seconds']:.2f} s of it at their full speed"),
+        ("links", sent and f"busy for {sent:.2f} s of it at their full speed"),
         ("compiled in", f"{record['compile_seconds']} s"),
     )
     if record["collectives"]:
