@@ -133,7 +133,8 @@ def test_the_command(room, saltjax):
     [
         (("evaluate", "{room}/m0"), "at least one task"),
         (("evaluate", "{room}/m0", "xnli:de", "--data", "{room}/none"), "does not exist"),
-        (("evaluate", "{room}/m0", "xnli:de", "--data", "{room}/sets", "--limit", "0"), "limit"),
+        (("evaluate", "{room}/m0", "xnli:de", "--data", "{room}/sets", "--limit", "0"), "--limit 0 must"),
+        (("evaluate", "{room}/m0", "gsm8k", "--seq-len", "0", "--batch-size", "0"), "--seq-len 0, --batch-size 0 must"),
         (("evaluate", "{room}/m0", "gsm8k", "--data", "{room}/sets", "--shots", "99"), "99 shots"),
         (("evaluate", "{room}/none", "xnli:de", "--data", "{room}/sets"), "none"),
         (("evaluate", "--compare", "{room}/m0", "{room}/m1"), "not a result of evaluate"),

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ def evaluate(
     Returns model, seq_len, dtype, results{TASK{METRIC..., n, interval, ...}}; bpb is named `bpb:FILE` where there are
     several files. Raises UserError.
     """
-    _check(tasks, text, shots, limit)
+    _check(tasks, text, shots, {"--limit": limit, "--seq-len": seq_len, "--batch-size": batch_size})
     made = [
         with_shots(limited(make(word, Sets(Path(data).expanduser() if data else None)), limit), shots)
         for word in _named(tasks)
@@ -127,7 +127,7 @@ def _named(tasks: Sequence[str]) -> list[str]:
     return [word for word in dict.fromkeys(tasks) if word != "bpb"]
 
 
-def _check(tasks: Sequence[str], text: Sequence[str | Path], shots: int, limit: int | None) -> None:
+def _check(tasks: Sequence[str], text: Sequence[str | Path], shots: int, numbers: Mapping[str, int | None]) -> None:
     """What can be said before anything is read."""
     if not tasks:
         raise UserError("no task was named; `saltjax evaluate MODEL bpb --text FILE` is the simplest")
@@ -135,8 +135,10 @@ def _check(tasks: Sequence[str], text: Sequence[str | Path], shots: int, limit: 
         known(word)
     if "bpb" in tasks and not text:
         raise UserError("the task bpb needs text: --text FILE")
-    if shots < 0 or (limit is not None and limit < 1):
-        raise UserError(f"shots ({shots}) must be 0 or more, limit ({limit}) at least 1")
+    if shots < 0:
+        raise UserError(f"--shots {shots} must be 0 or more")
+    if wrong := [f"{name} {number}" for name, number in numbers.items() if number is not None and number < 1]:
+        raise UserError(f"{', '.join(wrong)} must be at least 1")
 
 
 def _settings(model: str | Path, directory: Path, dtype: str, seq_len: int | None, shots: int) -> dict[str, Any]:
