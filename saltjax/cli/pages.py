@@ -1,7 +1,7 @@
 """Large pages for the memory that XLA takes and gives back at every step.
 
 XLA on a CPU asks for its temporaries anew at each call, and the kernel hands them out in pages of 4 KiB, each at its
-first touch: of a small model's training step that was a quarter of the CPU time (`benchmarks/train_step.py`). Where
+first touch: of a small model's training step that is a seventh of the CPU time (`benchmarks/train_step.py`). Where
 Linux gives large pages to those who ask (`madvise`), glibc 2.35 and later asks for its users if an environment variable
 says so before the process starts; others ignore it. On TPU machines libtpu asks for the same setting.
 """
